@@ -1,0 +1,1 @@
+"""Benchmarks: cohorts of CT scans with a split and labels."""

@@ -1,0 +1,1 @@
+"""RELAX: importance maps for embeddings."""

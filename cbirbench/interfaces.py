@@ -1,0 +1,277 @@
+"""What a plugin is: small typed protocols for extractors, augmentations, metrics and benchmarks.
+
+A plugin is a class that an entry point names. It says which options it takes (`options_type`) and is made
+with them. Extractors are contestants: they hand over vectors; the runner checks and computes everything else.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from cbirbench.slices import Slices
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Generator, Tensor
+
+Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+"""A value that JSON can hold."""
+
+ProfileName = Literal["paper", "released-code"]
+"""The two readings of the protocol: the paper's text, and its released program."""
+
+
+class Options(BaseModel):
+    """A plugin's options: typed, bounded, documented. Declare each with `option`.
+
+    `family` names a set of plugins whose options ``--set FAMILY.OPTION=VALUE`` sets together.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    family: ClassVar[str] = ""
+
+
+def option(
+    default: Any,
+    *,
+    description: str,
+    unit: str = "",
+    source: str = "",
+    profiles: Mapping[ProfileName, Any] | None = None,
+    **bounds: Any,
+) -> Any:
+    """Declare one option of a plugin.
+
+    Args:
+        default: The value in the `paper` profile.
+        description: One sentence that says what it sets.
+        unit: The unit of the value: ``px``, ``HU``, ``epochs``.
+        source: Where the default comes from, a section or an equation.
+        profiles: Values that other profiles give it, ``{"released-code": ...}``.
+        **bounds: pydantic's constraints: ``ge``, ``gt``, ``le``, ``lt``, ``min_length``.
+    """
+    extra: dict[str, Any] = {"unit": unit, "source": source, "profiles": dict(profiles or {})}
+    return Field(default, description=description, json_schema_extra=extra, validate_default=True, **bounds)
+
+
+class Progress(Protocol):
+    """Where long steps report how far they are."""
+
+    def stage(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        """Open a step of `total` units; the callable it yields takes how many units were just done."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Tell the user one line, without stopping."""
+        ...
+
+
+class Augmentation(Protocol):
+    """Makes the two training views of a slice. Sampling and applying are apart, so a view can be replayed."""
+
+    options_type: ClassVar[type[Options]]
+
+    def fingerprint(self) -> Mapping[str, Json]:
+        """Everything that changes the views."""
+        ...
+
+    def sample(self, count: int, generator: Generator) -> Mapping[str, Tensor]:
+        """Draw the parameters of both views of `count` slices.
+
+        Args:
+            count: Number of slices.
+            generator: The only source of randomness.
+
+        Returns:
+            Named tensors, on the CPU, with `count` rows each.
+        """
+        ...
+
+    def apply(
+        self, hu: Sequence[Tensor], parameters: Mapping[str, Tensor], size: int
+    ) -> tuple[Tensor, Tensor]:
+        """Make both views from drawn parameters.
+
+        Args:
+            hu: One int16 tensor of Hounsfield units a slice, shape ``(side, side)``; sides may differ.
+            parameters: What `sample` drew.
+            size: Side of the views in pixels.
+
+        Returns:
+            Two float32 tensors in 0..1, shape ``(n, 1, size, size)``, on the device of `hu`.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an extractor is given besides its options.
+
+    Attributes:
+        device: A torch device string, ``cpu`` or ``cuda``.
+        augmentation: Makes the augmentation of that registered name, with the options of this run.
+    """
+
+    device: str
+    augmentation: Callable[[str], Augmentation]
+
+
+class Extractor(Protocol):
+    """Turns CT slices into vectors, in two steps, so that an explanation can stand between them.
+
+    Made as ``extractor_class(options, context)``.
+    """
+
+    options_type: ClassVar[type[Options]]
+
+    def fingerprint(self) -> Mapping[str, Json]:
+        """Everything besides options and versions that changes the output: a hash of the weights, say."""
+        ...
+
+    def prepare(self, hu: Tensor) -> Tensor:
+        """Window, scale and resize.
+
+        Args:
+            hu: int16 Hounsfield units, shape ``(n, side, side)``, on this extractor's device.
+
+        Returns:
+            float32 images in 0..1, 0 meaning "nothing here", shape ``(n, channels, height, width)``.
+        """
+        ...
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Turn prepared images, whole or masked, into vectors.
+
+        Args:
+            images: What `prepare` returned, possibly multiplied by a mask in 0..1.
+
+        Returns:
+            float32 embeddings, shape ``(n, d)``, in the order of the images.
+        """
+        ...
+
+
+class Trainable(ABC):
+    """An extractor that learns from the gallery before it is evaluated. Opting in is inheriting from it."""
+
+    @abstractmethod
+    def fit(
+        self, slices: Slices, *, seed: int, workspace: Path, progress: Progress
+    ) -> list[dict[str, float]]:
+        """Train on the gallery's slices.
+
+        Args:
+            slices: The training slices; labels and masks are not to be looked at.
+            seed: Reaches every source of randomness.
+            workspace: A folder for files that the training needs while it runs.
+            progress: Where to report.
+
+        Returns:
+            One row an epoch, with ``epoch``, ``loss`` and whatever else was watched.
+        """
+
+    @abstractmethod
+    def training_views(self, slice_count: int) -> int:
+        """How many views `fit` passes forward and backward for so many slices: what a run will cost."""
+
+    @abstractmethod
+    def weights(self) -> Mapping[str, Tensor]:
+        """The trained weights, on the CPU."""
+
+    @abstractmethod
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Take up weights that `weights` gave."""
+
+
+Need = Literal["ranking", "embeddings", "explanations"]
+"""What a metric is computed from; RELAX runs only when a metric needs explanations."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What metrics are computed from: one extractor's retrieval for q queries in a gallery of g slices.
+
+    Attributes:
+        query_labels: Shape ``(q,)``.
+        gallery_labels: Shape ``(g,)``.
+        neighbours: Positions in the gallery, nearest first, shape ``(q, depth)``.
+        distances: Their distances, float64, same shape.
+        query_embeddings: float32, shape ``(q, d)``.
+        gallery_embeddings: float32, shape ``(g, d)``.
+        maps: One importance map a query, float32 at the query's native size; None where not explained.
+        masks: One target mask a query, bool at native size; None where the cohort has none.
+    """
+
+    query_labels: NDArray[np.int64]
+    gallery_labels: NDArray[np.int64]
+    neighbours: NDArray[np.int64]
+    distances: NDArray[np.float64]
+    query_embeddings: NDArray[np.float32]
+    gallery_embeddings: NDArray[np.float32]
+    maps: Sequence[NDArray[np.float32] | None]
+    masks: Sequence[NDArray[np.bool_] | None]
+
+
+class Metric(Protocol):
+    """Scores each query. Made as ``metric_class(options)``."""
+
+    options_type: ClassVar[type[Options]]
+    needs: ClassVar[Need]
+
+    @property
+    def name(self) -> str:
+        """The name in results: what is computed, ``map@5``."""
+        ...
+
+    @property
+    def depth(self) -> int:
+        """How many neighbours it looks at; 0 where it looks at none."""
+        ...
+
+    def per_query(self, evidence: Evidence) -> NDArray[np.float64]:
+        """One value a query, shape ``(q,)``, as a fraction of 1; NaN where it is undefined."""
+        ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """One scan of a benchmark, before it is read.
+
+    Attributes:
+        volume_id: Unique in the benchmark.
+        patient_id: Pseudonym of the patient.
+        split: ``gallery`` (training slices) or ``query`` (test slices).
+        fingerprint: Everything that shapes the slices read from it, cheap to have: no file is read for it.
+    """
+
+    volume_id: str
+    patient_id: str
+    split: Literal["gallery", "query"]
+    fingerprint: Mapping[str, Json]
+
+
+class Benchmark(Protocol):
+    """A cohort with a split. Made as ``benchmark_class(options)``; it must pickle, as workers read."""
+
+    options_type: ClassVar[type[Options]]
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]]
+    """Options that it sets for others, ``{"simsiam": {"epochs": 5}, "run": {"runs": 1}}``."""
+
+    synthetic: ClassVar[bool]
+    """Whether the scans were made by a program; reports say so."""
+
+    def sources(self) -> Sequence[Source]:
+        """The scans, gallery first, in a fixed order. Checks that they are there; reads none of them."""
+        ...
+
+    def read(self, source: Source) -> Slices:
+        """Read one scan and give its slices."""
+        ...
