@@ -46,6 +46,7 @@ def option(
     unit: str = "",
     source: str = "",
     profiles: Mapping[ProfileName, Any] | None = None,
+    protocol: bool = True,
     **bounds: Any,
 ) -> Any:
     """Declare one option of a plugin.
@@ -56,9 +57,16 @@ def option(
         unit: The unit of the value: ``px``, ``HU``, ``epochs``.
         source: Where the default comes from, a section or an equation.
         profiles: Values that other profiles give it, ``{"released-code": ...}``.
+        protocol: Whether a value other than the profile's departs from it; not so for a path or a batch size
+            that changes no result.
         **bounds: pydantic's constraints: ``ge``, ``gt``, ``le``, ``lt``, ``min_length``.
     """
-    extra: dict[str, Any] = {"unit": unit, "source": source, "profiles": dict(profiles or {})}
+    extra: dict[str, Any] = {
+        "unit": unit,
+        "source": source,
+        "profiles": dict(profiles or {}),
+        "protocol": protocol,
+    }
     return Field(default, description=description, json_schema_extra=extra, validate_default=True, **bounds)
 
 
@@ -225,6 +233,11 @@ class Metric(Protocol):
 
     options_type: ClassVar[type[Options]]
     needs: ClassVar[Need]
+
+    @property
+    def options(self) -> Options:
+        """The options it was made with."""
+        ...
 
     @property
     def name(self) -> str:

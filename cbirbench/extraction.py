@@ -1,0 +1,130 @@
+"""Slices through an extractor, with everything that it hands over checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cbirbench.errors import CbirbenchError, PluginError
+from cbirbench.slices import Slices, square_batches
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from cbirbench.interfaces import Extractor
+
+REPORT = "Report it to the plugin's authors; until it is mended, leave the extractor out."
+    "The plugin's authors can find it with cbirbench.testing; leave the extractor out until it is mended."
+)
+
+
+def prepared(extractor: Extractor, hu: NDArray[np.int16], *, device: str, name: str) -> Tensor:
+    """Prepare a batch of square slices and check what comes back.
+
+    Args:
+        extractor: The contestant.
+        hu: int16 Hounsfield units, shape ``(n, side, side)``.
+        device: Where the extractor works.
+        name: Its name, for messages.
+
+    Returns:
+        Images in 0..1, shape ``(n, channels, height, width)``.
+
+    Raises:
+        PluginError: The images have another count, type or range, or the extractor failed.
+    """
+    import torch
+
+    images = _guarded(name, "prepare", lambda: extractor.prepare(torch.from_numpy(hu).to(device)))
+    if not isinstance(images, torch.Tensor) or images.ndim != 4 or len(images) != len(hu):
+        raise PluginError(
+            f"{name}.prepare must return a tensor of shape ({len(hu)}, channels, height, width), "
+            f"got {_described(images)}.",
+            REPORT,
+        )
+    low, high = float(images.min()), float(images.max())
+    if not (images.is_floating_point() and low >= 0.0 and high <= 1.0):
+        raise PluginError(
+            f"{name}.prepare must return float images in 0..1, got {images.dtype} in {low:g}..{high:g}.",
+            "It windows and scales only; normalisation by mean and deviation belongs in embed.",
+        )
+    return images
+
+
+def embedded(extractor: Extractor, images: Tensor, *, name: str) -> NDArray[np.float32]:
+    """Embed a batch of images and check what comes back.
+
+    Returns:
+        float32, shape ``(n, d)``.
+
+    Raises:
+        PluginError: The embeddings have another shape, or are not finite, or the extractor failed.
+    """
+    import torch
+
+    with torch.inference_mode():
+        vectors = _guarded(name, "embed", lambda: extractor.embed(images))
+    if not isinstance(vectors, torch.Tensor) or vectors.ndim != 2 or len(vectors) != len(images):
+        raise PluginError(
+            f"{name}.embed must return a tensor of shape ({len(images)}, d), one row an image, "
+            f"got {_described(vectors)}.",
+            REPORT,
+        )
+    array = vectors.detach().to("cpu", torch.float32).numpy()
+    if not np.isfinite(array).all():
+        rows = int((~np.isfinite(array)).any(axis=1).sum())
+        raise PluginError(
+            f"{name}.embed returned NaN or infinite values in {rows} of {len(array)} rows.", REPORT
+        )
+    return array
+
+
+def embed_slices(
+    extractor: Extractor,
+    slices: Slices,
+    *,
+    batch_size: int,
+    device: str,
+    name: str,
+    advance: Callable[[int], None],
+) -> NDArray[np.float32]:
+    """Embed slices of any sizes.
+
+    Returns:
+        float32, shape ``(n, d)``, in the order of the slices.
+
+    Raises:
+        PluginError: The extractor hands over something its interface forbids.
+    """
+    vectors: NDArray[np.float32] | None = None
+    for positions, hu in square_batches(slices, batch_size):
+        batch = embedded(extractor, prepared(extractor, hu, device=device, name=name), name=name)
+        if vectors is None:
+            vectors = np.empty((len(slices), batch.shape[1]), dtype=np.float32)
+        if batch.shape[1] != vectors.shape[1] or batch.shape[1] == 0:
+            raise PluginError(
+                f"{name}.embed returned vectors of {batch.shape[1]} values, before of {vectors.shape[1]}.",
+                REPORT,
+            )
+        vectors[positions] = batch
+        advance(len(positions))
+    if vectors is None:
+        raise ValueError("there are no slices to embed")
+    return vectors
+
+
+def _guarded(name: str, step: str, call: Callable[[], Tensor]) -> Tensor:
+    try:
+        return call()
+    except CbirbenchError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{name}.{step} failed: {type(error).__name__}: {error}", REPORT) from error
+
+
+def _described(value: object) -> str:
+    shape = getattr(value, "shape", None)
+    return f"{type(value).__name__} of shape {tuple(shape)}" if shape is not None else type(value).__name__

@@ -1,0 +1,77 @@
+"""The cache keys of a run: everything that shaped an entry, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cbirbench import __version__, registry
+from cbirbench.interfaces import Extractor, Metric
+from cbirbench.plan import Contender, Plan
+from cbirbench.registry import Plugin
+from cbirbench.slices import CTSlice, Slices, slice_fingerprint
+from cbirbench.store import as_json, key_of
+
+ShapedBy = dict[str, Any]
+"""What shaped an extractor's output; part of every key that follows from it."""
+
+
+def untrained(plan: Plan, contender: Contender, extractor: Extractor) -> ShapedBy:
+    """What shapes the output of a fresh extractor: its code, options, weights, device and versions."""
+    import numpy as np
+    import torch
+
+    plugin = contender.plugin
+    return {
+        "extractor": contender.name,
+        "distribution": [plugin.distribution, plugin.version],
+        "source": registry.source_digest(plugin.package),
+        "options": as_json(contender.options),
+        "fingerprint": as_json(extractor.fingerprint()),
+        "device": plan.device,
+        "versions": [__version__, torch.__version__, np.__version__],
+    }
+
+
+def trained(weights_key: str) -> ShapedBy:
+    """What shapes the output of a trained extractor: its training, which its weights' key sums up."""
+    return {"training": weights_key}
+
+
+def weights(shaped_by: ShapedBy, gallery: Slices, seed: int) -> str:
+    """Key of trained weights."""
+    return key_of({**shaped_by, "slices": gallery.fingerprint(), "seed": seed})
+
+
+def embeddings(shaped_by: ShapedBy, slices: Slices, batch_size: int) -> str:
+    """Key of embeddings."""
+    return key_of({**shaped_by, "slices": slices.fingerprint(), "batch_size": batch_size})
+
+
+def importance_map(plan: Plan, shaped_by: ShapedBy, item: CTSlice) -> str:
+    """Key of one importance map."""
+    return key_of(
+        {
+            **shaped_by,
+            "slice": slice_fingerprint(item),
+            "relax": as_json(plan.relax),
+            "relax_source": registry.source_digest("cbirbench.explain"),
+        }
+    )
+
+
+def explanation_scores(metric: Metric, plugin: Plugin, maps: dict[str, str], queries: Slices) -> str:
+    """Key of a metric's values on importance maps."""
+    return key_of(
+        {
+            "metric": metric.name,
+            "options": as_json(metric.options),
+            "plugin": [plugin.distribution, plugin.version, registry.source_digest(plugin.package)],
+            "maps": maps,
+            "queries": queries.fingerprint(),
+        }
+    )
+
+
+def explainable(item: CTSlice) -> bool:
+    """Whether a query is explained: the relevance rank is defined on slices that show the organ (eq. 7)."""
+    return item.mask is not None and bool(item.mask.any())

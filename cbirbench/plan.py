@@ -1,0 +1,299 @@
+"""A run before it starts: every name, option and weight resolved and checked, nothing computed yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from cbirbench import registry
+from cbirbench.errors import MissingError, UsageError
+from cbirbench.explain.relax import RelaxOptions
+from cbirbench.interfaces import (
+    Augmentation,
+    Benchmark,
+    Context,
+    Extractor,
+    Metric,
+    Options,
+    ProfileName,
+    Source,
+    Trainable,
+)
+from cbirbench.registry import Plugin
+from cbirbench.settings import Assignment, Departure, RunOptions, Settings, parse_assignments
+from cbirbench.store import as_json, key_of
+
+DEFAULT_METRICS = ("map", "knn-accuracy", "relevance-rank")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for, as typed.
+
+    Attributes:
+        benchmark: Name of the benchmark.
+        extractors: Names or aliases; the first is the one that the others are compared with.
+        metrics: Names, ``map@5`` for a K of one's own.
+        runs: Trainings of each trainable extractor; None for the profile's or the benchmark's number.
+        seed: Seeds of all runs derive from it.
+        profile: ``paper`` or ``released-code``.
+        data: Where the scans are, for benchmarks that read scans.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        assignments: ``NAME.OPTION=VALUE`` texts.
+        pixels: Whether the run's folder gets the HU slices.
+    """
+
+    benchmark: str
+    extractors: tuple[str, ...]
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+    runs: int | None = None
+    seed: int = 0
+    profile: ProfileName = "paper"
+    data: Path | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    assignments: tuple[str, ...] = ()
+    pixels: bool = True
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One extractor of a run."""
+
+    plugin: Plugin
+    alias: str
+    options: Options
+    context: Context
+    trained: bool
+    runs: int
+
+    @property
+    def name(self) -> str:
+        """Canonical name."""
+        return self.plugin.name
+
+    def make(self) -> Extractor:
+        """A fresh extractor, with its starting weights."""
+        extractor: Extractor = registry.make(self.plugin, self.options, self.context)
+        return extractor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that is ready to start."""
+
+    request: Request
+    benchmark_plugin: Plugin
+    benchmark: Benchmark
+    benchmark_options: Options
+    sources: Sequence[Source]
+    contenders: Sequence[Contender]
+    metrics: Sequence[Metric]
+    metric_plugins: Sequence[Plugin]
+    run_options: RunOptions
+    relax: RelaxOptions
+    device: str
+    departures: Sequence[Departure]
+    title: str
+    notes: Sequence[str] = field(default_factory=list)
+
+    @property
+    def depth(self) -> int:
+        """How many neighbours of each query are kept."""
+        return max([metric.depth for metric in self.metrics] + [1])
+
+    @property
+    def explains(self) -> bool:
+        """Whether a metric needs importance maps."""
+        return any(metric.needs == "explanations" for metric in self.metrics)
+
+    def key(self) -> str:
+        """SHA-256 of the resolved command: two runs with one key give the same numbers on one machine."""
+        return key_of(
+            {
+                "benchmark": [self.benchmark_plugin.name, as_json(self.benchmark_options)],
+                "sources": [as_json(source) for source in self.sources],
+                "contenders": [[c.name, as_json(c.options), c.runs] for c in self.contenders],
+                "metrics": [
+                    [metric.name, plugin.name]
+                    for metric, plugin in zip(self.metrics, self.metric_plugins, strict=True)
+                ],
+                "run": as_json(self.run_options),
+                "relax": as_json(self.relax),
+                "seed": self.request.seed,
+                "profile": self.request.profile,
+                "pixels": self.request.pixels,
+                "device": self.device,
+            }
+        )
+
+
+def run_seed(seed: int, run: int) -> int:
+    """The seed of one training run; runs of different extractors with one number share it."""
+    return int(np.random.SeedSequence([seed, run]).generate_state(1, np.uint32)[0])
+
+
+def build(request: Request) -> Plan:
+    """Resolve and check a request. Weights, data and system libraries are checked here, before hours of work.
+
+    Raises:
+        UsageError: A name, option or value is wrong.
+        MissingError: Weights, a GPU or a library is not here.
+        DataError: The benchmark's data cannot be used.
+        PluginError: A plugin cannot be used.
+    """
+    if not request.extractors:
+        raise UsageError("No extractor was named.", "Name some: --extractors ours,hog,gabor")
+    assignments = parse_assignments(request.assignments)
+    benchmark_plugin = registry.find("benchmark", request.benchmark)
+    benchmark_class = registry.load(benchmark_plugin)
+    settings = Settings(request.profile, benchmark_class.defaults, assignments)
+    run_options = settings.resolve(RunOptions, ["run"], runs=request.runs)
+    relax = settings.resolve(RelaxOptions, ["relax"])
+    assert isinstance(run_options, RunOptions) and isinstance(relax, RelaxOptions)
+    benchmark_options = _benchmark_options(settings, benchmark_plugin, benchmark_class.options_type, request)
+    benchmark: Benchmark = registry.make(benchmark_plugin, benchmark_options)
+    metric_plugins, metrics = _metrics(settings, request.metrics)
+    device = choose_device(request.device)
+    sources = benchmark.sources()
+    _check_sources(sources, request.benchmark)
+    contenders = _contenders(settings, request.extractors, device, run_options.runs)
+    notes = _leftovers(settings, assignments)
+    return Plan(
+        request=request,
+        benchmark_plugin=benchmark_plugin,
+        benchmark=benchmark,
+        benchmark_options=benchmark_options,
+        sources=sources,
+        contenders=contenders,
+        metrics=metrics,
+        metric_plugins=metric_plugins,
+        run_options=run_options,
+        relax=relax,
+        device=device,
+        departures=list(settings.departures.values()),
+        title=settings.title(),
+        notes=notes,
+    )
+
+
+def _benchmark_options(
+    settings: Settings, plugin: Plugin, options_type: type[Options], request: Request
+) -> Options:
+    fixed: dict[str, Any] = {}
+    if request.data is not None:
+        if "data" not in options_type.model_fields:
+            raise UsageError(
+                f"The benchmark {plugin.name!r} reads no scans, but --data {request.data} was given.",
+                "Leave --data out, or name a benchmark that reads scans, such as decathlon.",
+            )
+        fixed["data"] = request.data
+    return settings.resolve(options_type, plugin.names, **fixed)
+
+
+def _metrics(settings: Settings, names: Sequence[str]) -> tuple[list[Plugin], list[Metric]]:
+    plugins: list[Plugin] = []
+    metrics: list[Metric] = []
+    for asked in names:
+        name, at, depth = asked.partition("@")
+        plugin = registry.find("metric", name)
+        options_type = registry.load(plugin).options_type
+        fixed: dict[str, Any] = {}
+        if at:
+            if "k" not in options_type.model_fields or not depth.isdigit():
+                raise UsageError(
+                    f"{asked!r} is no metric: {name!r} takes "
+                    + ("a whole number after the @." if "k" in options_type.model_fields else "no @K."),
+                    f"Use {name}@5." if "k" in options_type.model_fields else f"Use {name}.",
+                )
+            fixed["k"] = int(depth)
+        metric: Metric = registry.make(plugin, settings.resolve(options_type, plugin.names, **fixed))
+        if metric.name in [other.name for other in metrics]:
+            raise UsageError(f"The metric {metric.name!r} was named twice.", "Name it once in --metrics.")
+        plugins.append(plugin)
+        metrics.append(metric)
+    if not metrics:
+        raise UsageError("No metric was named.", f"Name some: --metrics {','.join(DEFAULT_METRICS)}")
+    return plugins, metrics
+
+
+def _contenders(settings: Settings, names: Sequence[str], device: str, runs: int) -> list[Contender]:
+    def augmentation(name: str) -> Augmentation:
+        plugin = registry.find("augmentation", name)
+        options = settings.resolve(registry.load(plugin).options_type, plugin.names)
+        made: Augmentation = registry.make(plugin, options)
+        return made
+
+    contenders: list[Contender] = []
+    for asked in names:
+        plugin = registry.find("extractor", asked)
+        if plugin.name in [contender.name for contender in contenders]:
+            raise UsageError(
+                f"The extractor {plugin.name!r} was named twice.", "Name it once in --extractors."
+            )
+        extractor_class = registry.load(plugin)
+        options = settings.resolve(extractor_class.options_type, plugin.names)
+        trained = issubclass(extractor_class, Trainable) if isinstance(extractor_class, type) else False
+        alias = asked if asked != plugin.name else next(iter(plugin.aliases), "")
+        context = Context(device=device, augmentation=augmentation)
+        contender = Contender(plugin, alias, options, context, trained, runs if trained else 1)
+        contender.make()  # its weights are looked for now, not after the others were trained
+        contenders.append(contender)
+    return contenders
+
+
+def choose_device(asked: str) -> str:
+    """``auto`` takes CUDA where there is a GPU.
+
+    Raises:
+        MissingError: ``cuda`` was asked for and there is none.
+    """
+    import torch
+
+    available = torch.cuda.is_available()
+    if asked == "cuda" and not available:
+        raise MissingError(
+            "--device cuda was asked for, but PyTorch sees no CUDA device.",
+            "Check nvidia-smi and the installed build of torch, or use --device cpu.",
+        )
+    return "cuda" if asked == "cuda" or (asked == "auto" and available) else "cpu"
+
+
+def _check_sources(sources: Sequence[Source], benchmark: str) -> None:
+    for split in ("gallery", "query"):
+        if not any(source.split == split for source in sources):
+            raise UsageError(
+                f"The benchmark {benchmark!r} has no {split} scans with these options.",
+                "Give it at least one scan for the gallery and one for the queries.",
+            )
+    patients = {split: {s.patient_id for s in sources if s.split == split} for split in ("gallery", "query")}
+    crossing = sorted(patients["gallery"] & patients["query"])
+    if crossing:
+        raise UsageError(
+            f"{len(crossing)} patients are on both sides, gallery and queries: {', '.join(crossing[:5])}.",
+            "A patient belongs to one side, or the retrieval only recognises the patient.",
+        )
+
+
+def _leftovers(settings: Settings, assignments: Sequence[Assignment]) -> list[str]:
+    """Notes on assignments that nothing of this run took up; a name that nobody has is an error."""
+    notes = []
+    known = {name for kind in registry.GROUPS for plugin in registry.installed(kind) for name in plugin.names}
+    for given in assignments:
+        if given in settings.used:
+            continue
+        if given.name not in known:
+            raise UsageError(
+                f"--set {given}: nothing is called {given.name!r}.",
+                f"{registry.nearest(given.name, known | {'run', 'relax'})}Names are those of "
+                "`cbirbench plugins list`, and run and relax.",
+            )
+        for kind in registry.GROUPS:
+            for plugin in registry.installed(kind):
+                if given.name in plugin.names and not plugin.problem:
+                    settings.resolve(registry.load(plugin).options_type, plugin.names, departs=False)
+        notes.append(f"--set {given} has no effect: {given.name} takes no part in this run.")
+    return notes

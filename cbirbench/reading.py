@@ -1,0 +1,107 @@
+"""A benchmark's slices, from its scans or from the cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+
+from cbirbench import registry
+from cbirbench.errors import CbirbenchError, PluginError
+from cbirbench.interfaces import Benchmark, Progress, Source
+from cbirbench.registry import Plugin
+from cbirbench.slices import Slices
+from cbirbench.store import Store, as_json, key_of, slices_from_arrays, slices_to_arrays
+
+FEWEST_FOR_WORKERS = 4
+"""Below so many scans a worker's start takes longer than it saves."""
+
+
+def read_benchmark(
+    plugin: Plugin, benchmark: Benchmark, sources: Sequence[Source], store: Store, progress: Progress
+) -> tuple[Slices, Slices]:
+    """Read every scan that is not cached, one in memory a worker, and keep its slices.
+
+    Returns:
+        The gallery and the queries, in the order of the sources.
+
+    Raises:
+        DataError: A scan cannot be used; scans read before it stay cached.
+        PluginError: The benchmark failed.
+    """
+    keys = {source.volume_id: _key(plugin, source) for source in sources}
+    read: dict[str, Slices] = {}
+    todo = []
+    for source in sources:
+        entry = store.read("slices", keys[source.volume_id])
+        if entry is None:
+            todo.append(source)
+        else:
+            read[source.volume_id] = slices_from_arrays(*entry)
+    if todo:
+        with progress.stage("Reading scans", len(todo)) as advance:
+            for source, slices in _read_all(plugin, benchmark, todo):
+                arrays, metadata = slices_to_arrays(slices)
+                store.write("slices", keys[source.volume_id], arrays, metadata)
+                read[source.volume_id] = slices
+                advance(1)
+    return _joined(sources, read, "gallery"), _joined(sources, read, "query")
+
+
+def _key(plugin: Plugin, source: Source) -> str:
+    return key_of(
+        {
+            "benchmark": plugin.name,
+            "distribution": [plugin.distribution, plugin.version],
+            "source": registry.source_digest(plugin.package),
+            "volume": source.volume_id,
+            "patient": source.patient_id,
+            "fingerprint": as_json(source.fingerprint),
+        }
+    )
+
+
+def _joined(sources: Sequence[Source], read: dict[str, Slices], split: str) -> Slices:
+    return Slices(
+        tuple(item for source in sources if source.split == split for item in read[source.volume_id])
+    )
+
+
+def _read_all(
+    plugin: Plugin, benchmark: Benchmark, todo: Sequence[Source]
+) -> Iterator[tuple[Source, Slices]]:
+    """Yield (source, slices) as they come, from as many workers as there are processors."""
+    workers = min(len(todo), os.cpu_count() or 1)
+    if len(todo) < FEWEST_FOR_WORKERS or workers == 1:
+        for source in todo:
+            yield source, _read_one(plugin, benchmark, source)
+        return
+    # Spawned, not forked: torch and FAISS have threads of their own, which a fork would break.
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
+        jobs = {pool.submit(_read_one, plugin, benchmark, source): source for source in todo}
+        for job in as_completed(jobs):
+            yield jobs[job], job.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read_one(plugin: Plugin, benchmark: Benchmark, source: Source) -> Slices:
+    try:
+        slices = benchmark.read(source)
+    except CbirbenchError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"The benchmark {plugin.name!r} failed at {source.volume_id}: {type(error).__name__}: {error}.",
+            "Report it to the plugin's authors.",
+        ) from error
+    strangers = {item.patient_id for item in slices} - {source.patient_id}
+    if not len(slices) or strangers:
+        found = f"slices of patient {sorted(strangers)[0]!r}" if strangers else "no slices"
+        raise PluginError(
+            f"The benchmark {plugin.name!r} gave {found} for {source.volume_id} of {source.patient_id!r}.",
+            "Report it to the plugin's authors.",
+        )
+    return slices

@@ -1,0 +1,245 @@
+"""The folder of a run: what was computed, in files that anyone can read and recompute every score from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbirbench.atomic import replacing, write_text
+from cbirbench.errors import DataError, UsageError
+from cbirbench.slices import Slices
+from cbirbench.store import slices_to_arrays, write_arrays
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+STATE_FILE = "run.json"
+SUMMARY_FILE = "summary.json"
+REPORT_FILE = "report.md"
+
+
+@dataclass(frozen=True, eq=False)
+class RunOutcome:
+    """What one run of one extractor gave.
+
+    Attributes:
+        extractor: Canonical name.
+        run: From 0.
+        seed: The seed it was trained with; None for a deterministic extractor.
+        gallery_embeddings: float32, shape ``(g, d)``.
+        query_embeddings: float32, shape ``(q, d)``.
+        neighbours: Positions in the gallery, nearest first, shape ``(q, depth)``.
+        distances: float64, same shape.
+        values: Per metric one value a query, shape ``(q,)``.
+        maps: Importance maps of the explained queries at the extractor's resolution, by slice id.
+        weights: Trained weights; empty for a deterministic extractor.
+        training: One row an epoch; empty for a deterministic extractor.
+    """
+
+    extractor: str
+    run: int
+    seed: int | None
+    gallery_embeddings: NDArray[np.float32]
+    query_embeddings: NDArray[np.float32]
+    neighbours: NDArray[np.int64]
+    distances: NDArray[np.float64]
+    values: Mapping[str, NDArray[np.float64]]
+    maps: Mapping[str, NDArray[np.float32]]
+    weights: Mapping[str, NDArray[Any]]
+    training: Sequence[Mapping[str, float]]
+
+    def file(self, folder: str) -> str:
+        """Where this run's arrays of a kind are, relative to the run's folder."""
+        return f"{folder}/{self.extractor}/run-{self.run:03d}.safetensors"
+
+
+def claim(out: Path, key: str, command: str) -> None:
+    """Take a folder for a run: a new or empty one, or one that the same command began or finished.
+
+    Raises:
+        UsageError: The folder holds something else.
+    """
+    state = out / STATE_FILE
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file.", "Name a folder.")
+    if out.is_dir() and any(out.iterdir()):
+        if not state.is_file():
+            raise UsageError(
+                f"--out {out} is not empty and holds no run of cbirbench.", "Name a new or an empty folder."
+            )
+        held = _read_json(state)
+        if held.get("key") != key:
+            raise UsageError(
+                f"--out {out} holds another run ({held.get('command', 'unknown command')}).",
+                "Name another folder, or give the same command to continue that run.",
+            )
+    write_text(state, json.dumps({"key": key, "command": command, "finished": False}, indent=1))
+
+
+def finish(out: Path, key: str, command: str) -> None:
+    """Mark a run's folder as whole."""
+    write_text(out / STATE_FILE, json.dumps({"key": key, "command": command, "finished": True}, indent=1))
+
+
+def write_tables(
+    out: Path, benchmark: str, gallery: Slices, queries: Slices, outcomes: Sequence[RunOutcome]
+) -> None:
+    """Write slices.parquet, scores.parquet, neighbours.parquet and training.parquet."""
+    write_table(out / "slices.parquet", slices_table(gallery, queries))
+    write_table(out / "scores.parquet", scores_table(benchmark, queries, outcomes))
+    write_table(out / "neighbours.parquet", neighbours_table(gallery, queries, outcomes))
+    training = training_table(outcomes)
+    if len(training):
+        write_table(out / "training.parquet", training)
+
+
+def write_outcome_arrays(out: Path, outcome: RunOutcome) -> None:
+    """Write one run's embeddings, importance maps and trained weights."""
+    label = {"extractor": outcome.extractor, "run": outcome.run, "seed": outcome.seed}
+    write_arrays(
+        out / outcome.file("embeddings"),
+        {"gallery": outcome.gallery_embeddings, "query": outcome.query_embeddings},
+        label,
+    )
+    if outcome.maps:
+        write_arrays(out / outcome.file("maps"), outcome.maps, label)
+    if outcome.weights:
+        write_arrays(out / outcome.file("weights"), outcome.weights, label)
+
+
+def write_slices(out: Path, gallery: Slices, queries: Slices, *, pixels: bool) -> None:
+    """Write native-size masks, and the HU slices unless `pixels` is false."""
+    for split, slices in (("gallery", gallery), ("query", queries)):
+        arrays, metadata = slices_to_arrays(slices, pixels=pixels)
+        write_arrays(out / "slices" / f"{split}.safetensors", arrays, {**metadata, "pixels": pixels})
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a Parquet file whole."""
+    with replacing(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def write_summary(out: Path, document: str) -> None:
+    """Write summary.json whole."""
+    write_text(out / SUMMARY_FILE, document)
+
+
+def slices_table(gallery: Slices, queries: Slices) -> pd.DataFrame:
+    """One row a slice, with its split."""
+    import pandas as pd
+
+    tables = []
+    for split, slices in (("gallery", gallery), ("query", queries)):
+        table = slices.table()
+        table.insert(1, "split", split)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def scores_table(benchmark: str, queries: Slices, outcomes: Sequence[RunOutcome]) -> pd.DataFrame:
+    """One row an extractor, run, metric and query; values are fractions of 1, NaN where undefined."""
+    import pandas as pd
+
+    patients = [item.patient_id for item in queries]
+    tables = [
+        pd.DataFrame(
+            {
+                "benchmark": benchmark,
+                "extractor": outcome.extractor,
+                "run": outcome.run,
+                "metric": metric,
+                "query_id": queries.ids,
+                "patient_id": patients,
+                "value": values,
+            }
+        )
+        for outcome in outcomes
+        for metric, values in outcome.values.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def neighbours_table(gallery: Slices, queries: Slices, outcomes: Sequence[RunOutcome]) -> pd.DataFrame:
+    """One row an extractor, run, query and rank (from 1, the nearest)."""
+    import pandas as pd
+
+    gallery_ids = np.array(gallery.ids, dtype=object)
+    tables = []
+    for outcome in outcomes:
+        count, depth = outcome.neighbours.shape
+        tables.append(
+            pd.DataFrame(
+                {
+                    "extractor": outcome.extractor,
+                    "run": outcome.run,
+                    "query_id": np.repeat(np.array(queries.ids, dtype=object), depth),
+                    "rank": np.tile(np.arange(1, depth + 1), count),
+                    "gallery_id": gallery_ids[outcome.neighbours.ravel()],
+                    "distance": outcome.distances.ravel(),
+                }
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def training_table(outcomes: Sequence[RunOutcome]) -> pd.DataFrame:
+    """One row an extractor, run and epoch."""
+    import pandas as pd
+
+    rows = [
+        {"extractor": outcome.extractor, "run": outcome.run, **row}
+        for outcome in outcomes
+        for row in outcome.training
+    ]
+    return pd.DataFrame(rows)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """summary.json of a finished run.
+
+    Raises:
+        UsageError: The folder holds no finished run.
+    """
+    if not (folder / SUMMARY_FILE).is_file():
+        begun = (folder / STATE_FILE).is_file()
+        raise UsageError(
+            f"{folder} holds {'a run that is not finished' if begun else 'no run of cbirbench'}.",
+            "Give the folder that `cbirbench run` wrote"
+            + (", after the same command has continued it to its end." if begun else "."),
+        )
+    return _read_json(folder / SUMMARY_FILE)
+
+
+def read_table(folder: Path, name: str) -> pd.DataFrame:
+    """A Parquet table of a run.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    import pandas as pd
+
+    path = folder / name
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read: {error}.",
+            "Run the same command again with the same --out to write it anew.",
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(
+            f"{path} is damaged: {error}.", "Remove the folder and run the command again."
+        ) from error
+    return dict(content)

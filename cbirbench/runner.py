@@ -1,0 +1,142 @@
+"""A run, top to bottom: read slices, train, embed, rank, explain, score, write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbirbench import keys, results
+from cbirbench.atomic import write_text
+from cbirbench.environment import environment
+from cbirbench.estimate import announce_long_work
+from cbirbench.evaluation import run_once
+from cbirbench.interfaces import Progress
+from cbirbench.plan import Plan
+from cbirbench.reading import read_benchmark
+from cbirbench.report.machine import machine_report
+from cbirbench.report.markdown import report
+from cbirbench.report.scoreboard import Scoreboard, scoreboard
+from cbirbench.results import RunOutcome
+from cbirbench.slices import Slices
+from cbirbench.store import Store, as_json, key_of
+
+if TYPE_CHECKING:
+    pass
+
+
+def execute(plan: Plan, out: Path, store: Store, progress: Progress, command: str) -> None:
+    """Carry out a plan and write its folder.
+
+    Whatever is finished is in the cache at once, so that the same command goes on where this one stopped.
+
+    Args:
+        plan: What to do.
+        out: The run's folder.
+        store: The cache.
+        progress: Where to report.
+        command: The command as typed, for the records.
+
+    Raises:
+        CbirbenchError: Something failed; `out` then holds no half-written file.
+    """
+    started = _now()
+    key = plan.key()
+    gallery, queries = read_benchmark(plan.benchmark_plugin, plan.benchmark, plan.sources, store, progress)
+    results.claim(out, key, command)
+    announce_long_work(plan, gallery, queries, store, progress)
+    outcomes = [
+        run_once(plan, contender, run, gallery, queries, store, progress)
+        for contender in plan.contenders
+        for run in range(contender.runs)
+    ]
+    for path in store.discarded:
+        progress.note(f"A damaged cache entry was thrown away and made again: {path.name}")
+    with progress.stage("Writing results", len(outcomes) + 2) as advance:
+        results.write_slices(out, gallery, queries, pixels=plan.request.pixels)
+        advance(1)
+        for outcome in outcomes:
+            results.write_outcome_arrays(out, outcome)
+            advance(1)
+        results.write_tables(out, plan.benchmark_plugin.name, gallery, queries, outcomes)
+        advance(1)
+        summary = as_json(summarise(plan, gallery, queries, outcomes, command, started))
+        board = write_report(out, summary)
+        results.write_summary(out, machine_report(summary, board))
+        results.finish(out, key, command)
+
+
+def write_report(out: Path, summary: Mapping[str, Any]) -> Scoreboard:
+    """Write report.md from a run's tables.
+
+    Raises:
+        DataError: A table is missing or damaged.
+    """
+    scores = results.read_table(out, "scores.parquet")
+    trained = any(extractor["trained"] for extractor in summary["extractors"])
+    training = results.read_table(out, "training.parquet") if trained else None
+    board = scoreboard(summary, scores)
+    write_text(out / results.REPORT_FILE, report(summary, scores, training, board=board))
+    return board
+
+
+def summarise(
+    plan: Plan,
+    gallery: Slices,
+    queries: Slices,
+    outcomes: Sequence[RunOutcome],
+    command: str,
+    started: str,
+) -> dict[str, Any]:
+    """What summary.json holds, but for the scores."""
+    shown = [item.mask_fraction for item in queries if keys.explainable(item)]
+    return {
+        "benchmark": {
+            "name": plan.benchmark_plugin.name,
+            "synthetic": plan.benchmark.synthetic,
+            "gallery_slices": len(gallery),
+            "query_slices": len(queries),
+            "gallery_volumes": len({item.volume_id for item in gallery}),
+            "query_volumes": len({item.volume_id for item in queries}),
+            "query_patients": len({item.patient_id for item in queries}),
+            "mean_query_mask_fraction": float(np.mean(shown)) if shown else None,
+            "data_fingerprint": key_of({"gallery": gallery.fingerprint(), "query": queries.fingerprint()}),
+            "options": plan.benchmark_options.model_dump(mode="json", exclude={"data"}),
+        },
+        "profile": plan.request.profile,
+        "profile_title": plan.title,
+        "departures": plan.departures,
+        "notes": list(plan.notes),
+        "extractors": [
+            {
+                "name": contender.name,
+                "aliases": [contender.alias] if contender.alias else [],
+                "trained": contender.trained,
+                "runs": contender.runs,
+                "seeds": [o.seed for o in outcomes if o.extractor == contender.name and o.seed is not None],
+                "distribution": contender.plugin.distribution,
+                "version": contender.plugin.version,
+                "options": contender.options,
+                "fingerprint": contender.make().fingerprint(),
+            }
+            for contender in plan.contenders
+        ],
+        "metrics": [metric.name for metric in plan.metrics],
+        "seed": plan.request.seed,
+        "distance": plan.run_options.distance,
+        "run_options": plan.run_options,
+        "relax": plan.relax,
+        "device": plan.device,
+        "command": command,
+        "run_key": plan.key(),
+        **environment(plan),
+        "started": started,
+        "finished": _now(),
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,209 @@
+"""Where an option's value comes from: the profile, the benchmark's defaults, then the user's ``--set``."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from cbirbench.errors import PluginError, UsageError
+from cbirbench.interfaces import Options, ProfileName, option
+from cbirbench.registry import nearest
+
+PROFILES: tuple[ProfileName, ...] = ("paper", "released-code")
+
+
+class RunOptions(Options):
+    """Options of the run itself, set with ``--set run.OPTION=VALUE``."""
+
+    runs: int = option(
+        20,
+        description="How often each trainable extractor is trained and evaluated.",
+        source="paper, section 8; the released program makes 5",
+        profiles={"released-code": 5},
+        ge=1,
+    )
+    distance: Literal["euclidean", "cosine"] = option(
+        "euclidean", description="Distance between embeddings.", source="released program"
+    )
+    batch_size: int = option(32, description="Slices embedded at once.", unit="slices", protocol=False, ge=1)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One ``NAME.OPTION=VALUE`` of the user."""
+
+    name: str
+    option: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.name}.{self.option}={self.value}"
+
+
+def parse_assignments(texts: Iterable[str]) -> list[Assignment]:
+    """Read ``NAME.OPTION=VALUE``.
+
+    Raises:
+        UsageError: A text has another form.
+    """
+    assignments = []
+    for text in texts:
+        target, equals, value = text.partition("=")
+        name, dot, option_name = target.strip().rpartition(".")
+        if not (equals and dot and name and option_name):
+            raise UsageError(
+                f"--set takes NAME.OPTION=VALUE, got {text!r}.",
+                "For example: --set relax.masks=500 --set simsiam.epochs=20",
+            )
+        assignments.append(Assignment(name, option_name.replace("-", "_"), value.strip()))
+    return assignments
+
+
+@dataclass(frozen=True)
+class Departure:
+    """One option whose value is not the profile's."""
+
+    plugin: str
+    option: str
+    profile_value: Any
+    value: Any
+    set_by: Literal["benchmark", "user"]
+
+
+@dataclass
+class Settings:
+    """Resolves options and keeps account of what departed from the profile and which assignments were used.
+
+    Args:
+        profile: The profile that gives the first values.
+        benchmark_defaults: The benchmark's own, by plugin name or family.
+        assignments: The user's.
+    """
+
+    profile: ProfileName
+    benchmark_defaults: Mapping[str, Mapping[str, Any]]
+    assignments: Sequence[Assignment]
+    departures: dict[tuple[str, str], Departure] = field(default_factory=dict)
+    used: set[Assignment] = field(default_factory=set)
+
+    def resolve(
+        self, options_type: type[Options], names: Sequence[str], *, departs: bool = True, **fixed: Any
+    ) -> Options:
+        """The options of one plugin.
+
+        Args:
+            options_type: Their type.
+            names: The plugin's names, the canonical one first.
+            departs: Whether values other than the profile's are departures from it.
+            **fixed: Values from a flag of the command line that outrank everything.
+
+        Raises:
+            UsageError: An assignment names no option of this type, or its value does not fit.
+        """
+        fields = options_type.model_fields
+        values = profile_values(options_type, self.profile)
+        origin: dict[str, Literal["benchmark", "user"]] = {}
+        for layer in (options_type.family, *names):
+            for key, value in self.benchmark_defaults.get(layer, {}).items():
+                if key not in fields:
+                    raise PluginError(f"The benchmark sets {layer}.{key}, but {names[0]} has no such option.")
+                values[key], origin[key] = value, "benchmark"
+        family_first = sorted(self.assignments, key=lambda given: given.name != options_type.family)
+        for given in family_first:
+            if given.name not in (options_type.family, *names):
+                continue
+            if given.option not in fields:
+                raise unknown_option(given, options_type)
+            values[given.option], origin[given.option] = (
+                parse_value(given.value, fields[given.option]),
+                "user",
+            )
+            self.used.add(given)
+        for key, value in fixed.items():
+            if value is not None:
+                values[key], origin[key] = value, "user"
+        options = validated(options_type, values, names[0])
+        if departs:
+            self._note_departures(options, names[0], origin)
+        return options
+
+    def _note_departures(
+        self, options: Options, name: str, origin: Mapping[str, Literal["benchmark", "user"]]
+    ) -> None:
+        expected = validated(type(options), profile_values(type(options), self.profile), name)
+        for key, set_by in origin.items():
+            if not _extra(type(options).model_fields[key]).get("protocol", True):
+                continue
+            before, value = getattr(expected, key), getattr(options, key)
+            if before != value:
+                self.departures[name, key] = Departure(name, key, before, value, set_by)
+
+    def title(self) -> str:
+        """The profile and what departs from it: ``paper (changed: backbone, masks)``."""
+        changed = sorted({departure.option for departure in self.departures.values()})
+        return f"{self.profile} (changed: {', '.join(changed)})" if changed else self.profile
+
+
+def profile_values(options_type: type[Options], profile: ProfileName) -> dict[str, Any]:
+    """Each option's value in a profile."""
+    values = {}
+    for name, info in options_type.model_fields.items():
+        values[name] = (
+            _extra(info).get("profiles", {}).get(profile, info.get_default(call_default_factory=True))
+        )
+    return values
+
+
+def _extra(info: FieldInfo) -> dict[str, Any]:
+    """What `option` noted of a field."""
+    return info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+
+
+def parse_value(text: str, info: FieldInfo) -> Any:
+    """Bring a text into the shape that the option's type starts from; pydantic does the rest."""
+    kinds = _alternatives(info.annotation)
+    if any(get_origin(kind) in (tuple, list) or kind in (tuple, list) for kind in kinds):
+        return [part.strip() for part in text.split(",")]
+    if type(None) in kinds and text.lower() in ("none", "null", ""):
+        return None
+    return text
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    is_union = get_origin(annotation) in (typing.Union, types.UnionType)
+    return get_args(annotation) if is_union else (annotation,)
+
+
+def unknown_option(given: Assignment, options_type: type[Options]) -> UsageError:
+    """The error for an option that a plugin does not have."""
+    names = list(options_type.model_fields)
+    listing = f"Its options: {', '.join(names)}." if names else "It has no options."
+    return UsageError(
+        f"{given.name!r} has no option {given.option!r} (--set {given}).",
+        f"{nearest(given.option, names)}{listing}",
+    )
+
+
+def validated(options_type: type[Options], values: Mapping[str, Any], name: str) -> Options:
+    """Make options of values.
+
+    Raises:
+        UsageError: A value has the wrong type or is out of bounds.
+    """
+    try:
+        return options_type.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        info = options_type.model_fields.get(key)
+        meaning = f" It sets: {info.description}" if info is not None and info.description else ""
+        raise UsageError(
+            f"{name}.{key} does not take {values.get(key, first['input'])!r}: {first['msg']}.",
+            f"Give it as --set {name}.{key}=VALUE.{meaning}",
+        ) from error

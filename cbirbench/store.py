@@ -1,0 +1,243 @@
+"""The cache: arrays under a key of everything that shaped them.
+
+An entry is one safetensors file whose header holds a SHA-256 of its arrays; it is checked whenever it is
+read, and an entry that fails the check is thrown away and made again. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbirbench.atomic import replacing
+from cbirbench.errors import UsageError
+from cbirbench.slices import CTSlice, Slices
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+KINDS = ("slices", "weights", "embeddings", "maps", "scores")
+"""What is cached: slices read from scans, trained weights, embeddings, importance maps and their scores."""
+
+
+def cache_folder() -> Path:
+    """The folder that ``CBIRBENCH_CACHE`` names, else the platform's cache folder."""
+    import platformdirs
+
+    given = os.environ.get("CBIRBENCH_CACHE")
+    return Path(given).expanduser() if given else Path(platformdirs.user_cache_dir("cbirbench"))
+
+
+def key_of(shaped_by: Mapping[str, Any]) -> str:
+    """SHA-256 over canonical JSON: equal for equal content, whatever the order of keys."""
+    text = json.dumps(shaped_by, sort_keys=True, separators=(",", ":"), default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} cannot be part of a cache key: {value!r}")
+
+
+def arrays_digest(arrays: Arrays) -> str:
+    """SHA-256 over names, types, shapes and bytes of arrays."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(repr((name, array.dtype.str, array.shape)).encode())
+        digest.update(array.data.cast("B") if array.size else b"")
+    return digest.hexdigest()
+
+
+def write_arrays(path: Path, arrays: Arrays, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write arrays and JSON metadata as one checked safetensors file."""
+    from safetensors.numpy import save
+
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    text = json.dumps(metadata or {}, sort_keys=True)
+    header = {
+        "cbirbench": text,
+        "sha256": arrays_digest(contiguous),
+        "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
+    }
+    # Written by Python, not by safetensors, so that a full disk is the system's own error.
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(contiguous, metadata=header))
+
+
+def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read a file of `write_arrays` and check it.
+
+    Returns:
+        The arrays and the metadata.
+
+    Raises:
+        ValueError: The file is truncated or was changed.
+        OSError: It cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no whole safetensors file: {error}") from error
+    text = header.get("cbirbench", "")
+    text_digest = hashlib.sha256(text.encode()).hexdigest()
+    if header.get("sha256") != arrays_digest(arrays) or header.get("text_sha256") != text_digest:
+        raise ValueError(f"{path} does not hold what was written to it")
+    return arrays, json.loads(text)
+
+
+def slices_to_arrays(slices: Slices, *, pixels: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Slices as arrays and JSON metadata; without `pixels` the HU are left out."""
+    arrays: dict[str, Any] = {}
+    rows = []
+    for item in slices:
+        if pixels:
+            arrays[f"hu/{item.slice_id}"] = item.hu
+        if item.mask is not None:
+            arrays[f"mask/{item.slice_id}"] = item.mask
+        rows.append(
+            {
+                "slice_id": item.slice_id,
+                "patient_id": item.patient_id,
+                "study_id": item.study_id,
+                "volume_id": item.volume_id,
+                "z_index": item.z_index,
+                "label": item.label,
+                "spacing_mm": list(item.spacing_mm),
+            }
+        )
+    return arrays, {"slices": rows}
+
+
+def slices_from_arrays(arrays: Arrays, metadata: Mapping[str, Any]) -> Slices:
+    """The inverse of `slices_to_arrays`."""
+    items = []
+    for row in metadata["slices"]:
+        spacing = (float(row["spacing_mm"][0]), float(row["spacing_mm"][1]))
+        name = row["slice_id"]
+        items.append(
+            CTSlice(
+                hu=arrays[f"hu/{name}"],
+                mask=arrays.get(f"mask/{name}"),
+                **{**row, "spacing_mm": spacing},
+            )
+        )
+    return Slices(tuple(items))
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How much of the cache a kind of entry takes."""
+
+    kind: str
+    entries: int
+    size_bytes: int
+
+
+class Store:
+    """The cache in one folder.
+
+    Args:
+        folder: Where it is; made when something is first written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.discarded: list[Path] = []
+        """Entries that failed their check and were thrown away."""
+
+    def path(self, kind: str, key: str) -> Path:
+        """Where an entry is, or would be."""
+        return self.folder / kind / key[:2] / f"{key}.safetensors"
+
+    def has(self, kind: str, key: str) -> bool:
+        """Whether there is an entry; it is checked only when read."""
+        return self.path(kind, key).is_file()
+
+    def read(self, kind: str, key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
+        """The entry's arrays and metadata, or None where there is none or it failed its check."""
+        path = self.path(kind, key)
+        if not path.is_file():
+            return None
+        try:
+            return read_arrays(path)
+        except ValueError:
+            path.unlink(missing_ok=True)
+            self.discarded.append(path)
+            return None
+
+    def write(self, kind: str, key: str, arrays: Arrays, metadata: Mapping[str, Any] | None = None) -> None:
+        """Write an entry, whole or not at all."""
+        write_arrays(self.path(kind, key), arrays, metadata)
+
+    def workspace(self, key: str) -> Path:
+        """A folder for the files of a training that is under way."""
+        folder = self.folder / "workspaces" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def forget_workspace(self, key: str) -> None:
+        """Delete a training's folder, once its weights are kept."""
+        import shutil
+
+        shutil.rmtree(self.folder / "workspaces" / key, ignore_errors=True)
+
+    def usage(self) -> list[Usage]:
+        """Entries and bytes of every kind."""
+        return [self._usage(kind) for kind in (*KINDS, "workspaces")]
+
+    def _usage(self, kind: str) -> Usage:
+        sizes = [file.stat().st_size for file in (self.folder / kind).rglob("*") if file.is_file()]
+        return Usage(kind, len(sizes), sum(sizes))
+
+    def clear(self, kinds: tuple[str, ...] = ()) -> list[Usage]:
+        """Delete all entries, or those of the given kinds; says what was deleted.
+
+        Raises:
+            UsageError: There is no such kind.
+        """
+        import shutil
+
+        known = (*KINDS, "workspaces")
+        for kind in kinds:
+            if kind not in known:
+                raise UsageError(f"The cache holds no {kind!r}.", f"It holds: {', '.join(known)}.")
+        deleted = []
+        for kind in kinds or known:
+            deleted.append(self._usage(kind))
+            if (self.folder / kind).is_dir():
+                shutil.rmtree(self.folder / kind)
+        return deleted
+
+
+def as_json(value: Any) -> Any:
+    """Options, dataclasses and NumPy numbers as what JSON can hold; NaN becomes null."""
+    if hasattr(value, "model_dump"):
+        return as_json(value.model_dump(mode="json"))
+    if hasattr(value, "__dataclass_fields__"):
+        return as_json(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [as_json(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
