@@ -1,0 +1,53 @@
+"""Accuracy of a k-nearest-neighbours classifier on the embeddings (paper, section 5.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from cbirbench.interfaces import Evidence, Need, Options, option
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class KnnAccuracyOptions(Options):
+    """What can be set with ``--set knn-accuracy.OPTION=VALUE``."""
+
+    k: int = option(5, description="Neighbours that vote.", unit="neighbours", source="section 8", ge=1)
+
+
+class KnnAccuracy:
+    """``knn-accuracy@k``: 1 where most of the k nearest slices have the query's label, else 0.
+
+    Every neighbour has one vote. Labels with equally many votes: the smallest wins, as in scikit-learn.
+    """
+
+    options_type: ClassVar[type[Options]] = KnnAccuracyOptions
+    needs: ClassVar[Need] = "ranking"
+
+    def __init__(self, options: KnnAccuracyOptions) -> None:
+        self.options = options
+
+    @property
+    def name(self) -> str:
+        """``knn-accuracy@5``."""
+        return f"knn-accuracy@{self.options.k}"
+
+    @property
+    def depth(self) -> int:
+        """Neighbours that vote."""
+        return self.options.k
+
+    def per_query(self, evidence: Evidence) -> NDArray[np.float64]:
+        """1.0 for a query classified rightly, 0.0 for one that is not, shape ``(q,)``."""
+        k = self.options.k
+        if evidence.neighbours.shape[1] < k:
+            raise ValueError(f"{self.name} needs {k} neighbours, got {evidence.neighbours.shape[1]}")
+        votes = evidence.gallery_labels[evidence.neighbours[:, :k]]
+        classes = np.unique(evidence.gallery_labels)  # ascending, and argmax takes the first of equal counts
+        counts = (votes[:, :, None] == classes).sum(axis=1)
+        predicted = classes[counts.argmax(axis=1)]
+        right: NDArray[np.bool_] = predicted == evidence.query_labels
+        return right.astype(np.float64)

@@ -1,0 +1,293 @@
+"""Per-query scores become the table that a reader sees: means over runs, deviations, marks and footnotes.
+
+The terminal, ``report.md`` and ``--json`` all show this one table, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbirbench.errors import DataError
+from cbirbench.statistics import ALPHA, PERMUTATIONS, Comparison, check_scores, compare, query_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BEST, BEATEN, UNREACHABLE, DASH = "•", "†", "‡", "–"
+"""Marks of the table. All four are in cp1252, which old Windows consoles print."""
+
+FEW_PATIENTS = 10
+"""Below this many query patients a report warns that they say little."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One extractor on one metric; fractions of 1.
+
+    Attributes:
+        mean: Mean over runs of each run's mean over its defined queries; NaN where nothing is defined.
+        sd: Sample standard deviation (n - 1) over run means; NaN for a single run.
+        runs: Runs with a defined value.
+        undefined: Values that are undefined though the query has one for some extractor or run.
+        expected: Values that there would be if none were undefined: queries in scope times runs.
+        best: Whether no extractor's mean is higher; never set where there is no other to compare with.
+    """
+
+    mean: float
+    sd: float
+    runs: int
+    undefined: int
+    expected: int
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One extractor of the table: its canonical name, aliases, whether it trains, its runs and its scores."""
+
+    extractor: str
+    aliases: tuple[str, ...]
+    trained: bool
+    runs: int
+    scores: Mapping[str, Score]
+
+    @property
+    def title(self) -> str:
+        """The name with its aliases beside it, ``simsiam-hu-clip (ours)``, safe to print on one line."""
+        aliases = f" ({', '.join(self.aliases)})" if self.aliases else ""
+        return plain(self.extractor + aliases)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """On how many queries a metric rests: those defined for some extractor and run, of all there are."""
+
+    defined: int
+    queries: int
+
+
+@dataclass(frozen=True)
+class Scoreboard:
+    """Everything that the tables show.
+
+    Attributes:
+        benchmark: Its name.
+        profile_title: The profile and what was changed, ``paper (changed: epochs)``.
+        synthetic: Whether the scans were made by a program.
+        metrics: Metric names in order.
+        rows: Extractors in the user's order.
+        scopes: For each metric, the queries it rests on.
+        patients: Patients among the queries.
+        comparisons: Every pair on every metric: the family of Holm's correction.
+        permutations: Most rearrangements that a test went through or drew.
+        departures: One line for each value that departs from the profile.
+    """
+
+    benchmark: str
+    profile_title: str
+    synthetic: bool
+    metrics: tuple[str, ...]
+    rows: tuple[Row, ...]
+    scopes: Mapping[str, Scope]
+    patients: int
+    comparisons: tuple[Comparison, ...]
+    permutations: int
+    departures: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """``phantom — profile paper (changed: epochs)``, safe to print on one line."""
+        return plain(f"{self.benchmark} — profile {self.profile_title}")
+
+    def against_first(self, extractor: str, metric: str) -> Comparison | None:
+        """The first-named extractor's comparison with this one; None for the first-named itself."""
+        first = self.rows[0].extractor
+        for item in self.comparisons:
+            if (item.metric, item.a, item.b) == (metric, first, extractor):
+                return item
+        return None
+
+    def marks(self, row: Row, metric: str) -> str:
+        """The marks behind one score; `footnotes` says what they mean."""
+        comparison = self.against_first(row.extractor, metric)
+        marks = BEST if row.scores[metric].best else ""
+        if comparison is not None and comparison.significant:
+            marks += BEATEN
+        elif comparison is not None and not comparison.result.note and not comparison.reachable:
+            marks += UNREACHABLE
+        return marks
+
+
+def scoreboard(
+    summary: Mapping[str, Any], scores: pd.DataFrame, *, permutations: int = PERMUTATIONS, seed: int = 0
+) -> Scoreboard:
+    """Make the table of a run.
+
+    Args:
+        summary: The content of ``summary.json``.
+        scores: The content of ``scores.parquet``.
+        permutations: See `cbirbench.statistics.compare`.
+        seed: Likewise.
+
+    Raises:
+        DataError: The scores are malformed, or name an extractor or metric that the summary does not.
+    """
+    check_scores(scores)
+    names = [str(item["name"]) for item in summary["extractors"]]
+    metrics = [str(name) for name in summary["metrics"]]
+    for column, known in (("extractor", names), ("metric", metrics)):
+        unknown = sorted(set(scores[column]) - set(known))
+        if unknown:
+            raise DataError(
+                f"The scores name the {column} {', '.join(unknown)}, which the summary does not.",
+                "Take scores.parquet and summary.json from one run's folder.",
+            )
+    tables = {(name, metric): query_table(scores, name, metric) for name in names for metric in metrics}
+    in_scope = {
+        metric: sorted({q for name in names for q in tables[name, metric].dropna(how="all").index})
+        for metric in metrics
+    }
+    every_query = {metric: scores.loc[scores["metric"] == metric, "query_id"].nunique() for metric in metrics}
+    best = {metric: _highest({name: tables[name, metric] for name in names}) for metric in metrics}
+    rows = []
+    for item in summary["extractors"]:
+        name = str(item["name"])
+        runs = int(scores.loc[scores["extractor"] == name, "run"].nunique())
+        found = {
+            metric: _score(
+                tables[name, metric], expected=runs * len(in_scope[metric]), best=name in best[metric]
+            )
+            for metric in metrics
+        }
+        aliases = tuple(str(alias) for alias in item.get("aliases", ()))
+        rows.append(Row(name, aliases, bool(item.get("trained", False)), runs, found))
+    return Scoreboard(
+        benchmark=str(summary["benchmark"]["name"]),
+        profile_title=str(summary["profile_title"]),
+        synthetic=bool(summary["benchmark"]["synthetic"]),
+        metrics=tuple(metrics),
+        rows=tuple(rows),
+        scopes={metric: Scope(len(in_scope[metric]), int(every_query[metric])) for metric in metrics},
+        patients=int(scores["patient_id"].nunique()),
+        comparisons=tuple(compare(scores, names, metrics, permutations=permutations, seed=seed)),
+        permutations=permutations,
+        departures=tuple(_departure(item) for item in summary.get("departures", ())),
+    )
+
+
+def heading(metric: str) -> str:
+    """A metric's name over a column: the paper's MAP, ACC and RR, any other as it is."""
+    family, _, depth = plain(metric).partition("@")
+    if family == "map" and depth:
+        return f"MAP@{depth}"
+    if family == "knn-accuracy" and depth:
+        return f"ACC ({depth}-NN)"
+    return "RR" if family == "relevance-rank" and not depth else plain(metric)
+
+
+def percent(score: Score) -> str:
+    """``88.7 ± 0.8``, in percent; a dash for the deviation of a single run, or where nothing is defined."""
+    if math.isnan(score.mean):
+        return DASH
+    deviation = DASH if math.isnan(score.sd) else f"{100 * score.sd:.1f}"
+    return f"{100 * score.mean:.1f} ± {deviation}"
+
+
+def plain(text: object) -> str:
+    """One printable line of text: line breaks become spaces, control characters question marks."""
+    line = " ".join(str(text).split())
+    return "".join(character if character.isprintable() else "?" for character in line)
+
+
+def value_text(value: object) -> str:
+    """An option's value on one line, as JSON; text without its quotes."""
+    if isinstance(value, str):
+        return plain(value)
+    return plain(json.dumps(value, sort_keys=True, default=str, ensure_ascii=False))
+
+
+def patients_warning(board: Scoreboard) -> str:
+    """What a small number of query patients does not allow; empty from `FEW_PATIENTS` on."""
+    if board.patients >= FEW_PATIENTS:
+        return ""
+    patients = "1 query patient says" if board.patients == 1 else f"{board.patients} query patients say"
+    return f"{patients} little: another draw of patients may turn the order of the rows."
+
+
+def footnotes(board: Scoreboard) -> list[str]:
+    """What the table's marks mean and what its numbers rest on, a line each, as plain text."""
+    lines = [f"Percent; mean ± sample standard deviation over runs ({DASH}: a single run)."]
+    if len(board.rows) > 1:
+        first = board.rows[0].title
+        marks = {mark for row in board.rows for metric in board.metrics for mark in board.marks(row, metric)}
+        family = sum(not item.result.note for item in board.comparisons)
+        correction = f"one-sided p < {ALPHA:g} after Holm's correction over {family} comparisons"
+        if BEST in marks:
+            lines.append(f"{BEST} highest mean of its column.")
+        if BEATEN in marks:
+            lines.append(f"{BEATEN} {first} scores significantly higher than this extractor ({correction}).")
+        else:
+            lines.append(f"{first} scores significantly higher than no other extractor ({correction}).")
+        if UNREACHABLE in marks:
+            lines.append(
+                f"{UNREACHABLE} the comparison with {first} cannot reach this level, whatever the scores: "
+                "too few runs or patients for so many comparisons."
+            )
+    lines += _scope_lines(board)
+    if warning := patients_warning(board):
+        lines.append(warning)
+    if board.departures:
+        lines.append(f"Changed from the profile: {'; '.join(board.departures)}.")
+    return lines
+
+
+def _scope_lines(board: Scoreboard) -> list[str]:
+    """On which queries metrics rest, and which values are undefined."""
+    lines = []
+    for metric, scope in board.scopes.items():
+        if scope.defined < scope.queries:
+            reason = (
+                "queries that show the target organ"
+                if metric == "relevance-rank"
+                else "those it is defined for"
+            )
+            lines.append(f"{heading(metric)} on {scope.defined} of {scope.queries} queries: {reason}.")
+        for row in board.rows:
+            score = row.scores[metric]
+            if score.undefined:
+                lines.append(
+                    f"{row.title}: {heading(metric)} undefined for {score.undefined} of {score.expected} "
+                    "values, left out of its mean."
+                )
+    return lines
+
+
+def _highest(tables: Mapping[str, pd.DataFrame]) -> set[str]:
+    """The extractors with the highest mean, all of them where they tie; none where there is only one."""
+    means = {name: float(table.mean(axis=0).mean()) for name, table in tables.items()}
+    defined = [mean for mean in means.values() if not math.isnan(mean)]
+    if len(defined) < 2:
+        return set()
+    # Means of equal values added in another order differ by rounding.
+    return {name for name, mean in means.items() if mean >= max(defined) - 1e-12}
+
+
+def _score(table: pd.DataFrame, *, expected: int, best: bool) -> Score:
+    """Sum up one extractor's values of one metric: a row a query, a column a run."""
+    run_means = table.mean(axis=0).dropna().to_numpy(dtype=np.float64)
+    mean = float(run_means.mean()) if len(run_means) else math.nan
+    sd = float(run_means.std(ddof=1)) if len(run_means) > 1 else math.nan
+    undefined = expected - int(table.count().sum())
+    return Score(mean, sd, len(run_means), undefined, expected, best)
+
+
+def _departure(item: Mapping[str, Any]) -> str:
+    """``simsiam-hu-clip.epochs 5, not 250 (by the benchmark)``."""
+    name, value, usual = f"{item['plugin']}.{item['option']}", item["value"], item["profile_value"]
+    return plain(f"{name} {value_text(value)}, not {value_text(usual)} (by the {item['set_by']})")

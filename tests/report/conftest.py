@@ -1,0 +1,107 @@
+"""A small finished run: three extractors, three metrics, twelve patients of two queries each."""
+
+import math
+
+import pandas as pd
+import pytest
+
+PATIENTS = 12
+
+
+def value(extractor, run, metric, query):
+    """Ours misses one query in run 0, hog misses half, gabor all; odd queries lack the organ."""
+    if metric == "relevance-rank":
+        if query % 2:
+            return math.nan
+        return {"simsiam-hu-clip": 0.5, "hog": math.nan if query == 0 else 0.25, "gabor": 0.25}[extractor]
+    if extractor == "simsiam-hu-clip":
+        return 0.0 if (run, query) == (0, 3) else 1.0
+    return float(extractor == "hog" and query % 2)
+
+
+@pytest.fixture
+def scores():
+    runs = {"simsiam-hu-clip": 2, "hog": 1, "gabor": 1}
+    return pd.DataFrame(
+        [
+            {
+                "benchmark": "phantom",
+                "extractor": extractor,
+                "run": run,
+                "metric": metric,
+                "query_id": f"q{query:02}",
+                "patient_id": f"p{query // 2}",
+                "value": value(extractor, run, metric, query),
+            }
+            for extractor, count in runs.items()
+            for run in range(count)
+            for metric in ("map@5", "knn-accuracy@5", "relevance-rank")
+            for query in range(2 * PATIENTS)
+        ]
+    )
+
+
+@pytest.fixture
+def summary():
+    def extractor(name, aliases, trained, runs):
+        return {
+            "name": name,
+            "aliases": aliases,
+            "trained": trained,
+            "runs": runs,
+            "distribution": f"cbirbench-{name}",
+            "version": "0.1",
+            "options": {"size": 224, "window": [-200.0, 300.0]},
+        }
+
+    return {
+        "benchmark": {
+            "name": "phantom",
+            "synthetic": True,
+            "gallery_slices": 48,
+            "query_slices": 24,
+            "gallery_volumes": 24,
+            "query_volumes": 12,
+            "data_fingerprint": "0123abcd",
+            "mean_query_mask_fraction": 0.085,
+        },
+        "profile": "paper",
+        "profile_title": "paper (changed: epochs)",
+        "departures": [
+            {
+                "plugin": "simsiam-hu-clip",
+                "option": "epochs",
+                "profile_value": 250,
+                "value": 5,
+                "set_by": "benchmark",
+            }
+        ],
+        "extractors": [
+            extractor("simsiam-hu-clip", ["ours"], True, 2),
+            extractor("hog", [], False, 1),
+            extractor("gabor", [], False, 1),
+        ],
+        "metrics": ["map@5", "knn-accuracy@5", "relevance-rank"],
+        "seed": 0,
+        "distance": "euclidean",
+        "command": "cbirbench run phantom --extractors ours,hog,gabor",
+        "versions": {"torch": "2.9"},
+        "hardware": {"cpu": "two cores"},
+        "started": "2024-05-01T10:00:00+00:00",
+        "finished": "2024-05-01T10:05:00+00:00",
+        "git": None,
+    }
+
+
+@pytest.fixture
+def training():
+    """Run 0 went well; run 1's embeddings collapsed and its loss rose."""
+    return pd.DataFrame(
+        [
+            ("simsiam-hu-clip", 0, 0, -0.25, 0.04, 512),
+            ("simsiam-hu-clip", 0, 1, -0.75, 0.03, 512),
+            ("simsiam-hu-clip", 1, 1, -0.5, 0.01, 512),
+            ("simsiam-hu-clip", 1, 0, -0.625, 0.04, 512),
+        ],
+        columns=["extractor", "run", "epoch", "loss", "embedding_std", "embedding_dim"],
+    )

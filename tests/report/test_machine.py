@@ -1,0 +1,49 @@
+import json
+import math
+
+import numpy as np
+
+from cbirbench.report.machine import machine_report
+from cbirbench.report.scoreboard import scoreboard
+
+
+def test_scores_are_fractions_and_the_summary_is_kept(summary, scores):
+    text = machine_report(summary, scoreboard(summary, scores))
+    document = json.loads(text)
+    assert document["profile"] == "paper"
+    assert document["departures"] == summary["departures"]
+    ours, hog, _ = document["scores"]
+    assert (ours["extractor"], ours["aliases"], ours["runs"]) == ("simsiam-hu-clip", ["ours"], 2)
+    assert ours["metrics"]["map@5"]["mean"] == (23 / 24 + 1) / 2
+    assert ours["metrics"]["map@5"]["best"] is True
+    assert hog["metrics"]["map@5"]["sd"] is None
+    assert hog["metrics"]["relevance-rank"]["undefined"] == 1
+    assert document["queries"]["relevance-rank"] == {"defined": 12, "all": 24}
+    assert document["query_patients"] == 12
+
+
+def test_every_comparison_is_there(summary, scores):
+    significance = json.loads(machine_report(summary, scoreboard(summary, scores)))["significance"]
+    assert (significance["family"], significance["correction"]) == (9, "Holm")
+    first = significance["comparisons"][0]
+    assert (first["metric"], first["a"], first["b"]) == ("map@5", "simsiam-hu-clip", "hog")
+    assert first["test"] == "sign-flip over patients"
+    assert first["better"] == "simsiam-hu-clip"
+    # Eleven whole patients and one with a lowered first query: all twelve favour ours.
+    assert first["p"] == first["smallest_p"] == 1 / 4096
+    assert first["p_holm"] == 9 / 4096
+
+
+def test_it_is_strict_json_whatever_the_summary_holds(summary, scores):
+    summary["benchmark"]["mean_query_mask_fraction"] = math.nan
+    summary["extra"] = {"numpy": np.float32(0.5), "count": np.int64(3), "inf": (math.inf, 1)}
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    board = scoreboard(summary, scores[scores["extractor"] != "gabor"])
+    document = json.loads(machine_report(summary, board), parse_constant=refuse)
+    assert document["benchmark"]["mean_query_mask_fraction"] is None
+    assert document["extra"] == {"numpy": 0.5, "count": 3, "inf": [None, 1]}
+    assert document["scores"][2]["metrics"]["map@5"]["mean"] is None
+    assert document["significance"]["comparisons"][1]["p"] is None

@@ -1,0 +1,228 @@
+import math
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from markdown_it import MarkdownIt
+
+from cbirbench.report.markdown import inline, report
+
+
+def section(text, title):
+    return text.partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def cells(text):
+    """The cells of every table row, header and rule included."""
+    return [
+        [c.strip() for c in line.strip("|").split(" | ")] for line in text.splitlines() if line[:1] == "|"
+    ]
+
+
+def shown(markdown):
+    """What a reader sees of a line of Markdown: its text, and the tags around it."""
+    return MarkdownIt("commonmark").enable(["table", "strikethrough"]).renderInline(markdown)
+
+
+def test_the_same_input_gives_the_same_text(summary, scores, training):
+    first = report(summary, scores, training)
+    assert first == report(summary, scores.sample(frac=1, random_state=0), training)
+    assert first.endswith("```\n")
+
+
+def test_synthetic_data_is_said_before_any_number(summary, scores):
+    text = report(summary, scores)
+    assert text.index("**Synthetic data.**") < text.index("24 query slices")
+    summary["benchmark"]["synthetic"] = False
+    assert "ynthetic data" not in report(summary, scores)
+
+
+def test_says_what_was_measured(summary, scores):
+    assert (
+        "24 query slices (12 scans, 12 patients) were each looked up among 48 gallery slices (24 scans), "
+        "nearest first by euclidean distance, by the features of: simsiam-hu-clip (ours), hog, gabor."
+    ) in report(summary, scores)
+
+
+def test_table_of_scores(summary, scores):
+    table = cells(section(report(summary, scores), "Scores"))
+    assert table[0] == ["extractor", "runs", "MAP@5", "ACC (5-NN)", "RR"]
+    assert table[2] == [
+        "simsiam-hu-clip (ours)",
+        "2",
+        "**97.9 ± 2.9** •",
+        "**97.9 ± 2.9** •",
+        "**50.0 ± 0.0** •",
+    ]
+    assert table[3] == ["hog", "1", "50.0 ± – †", "50.0 ± – †", "25.0 ± – †"]
+
+
+def test_significance_table_holds_every_pair_of_the_family(summary, scores):
+    text = section(report(summary, scores), "Significance")
+    table = cells(text)
+    assert len(table) == 2 + 9
+    assert "spans the 9 tests of this table" in text
+    assert "*Sign-flip over patients*" in text
+    assert "*Permutation over runs*" not in text
+    assert table[2] == [
+        "MAP@5",
+        "simsiam-hu-clip",
+        "hog",
+        "+47.9",
+        "sign-flip over patients",
+        "A better",
+        "12 patients",
+        "0.0002",
+        "0.0022",
+        "simsiam-hu-clip higher",
+    ]
+    assert [row[5] for row in table[2:5]] == ["A better", "A better", "two-sided"]
+    assert table[8][6] == "11 patients; undefined and left out: 1 of the pairs"
+
+
+def test_a_test_that_cannot_reach_the_level_says_so(summary, scores):
+    summary["metrics"] = ["map@5"]
+    summary["extractors"] = summary["extractors"][:2]
+    chosen = scores[(scores["metric"] == "map@5") & (scores["extractor"] != "gabor")]
+    hog = chosen[chosen["extractor"] == "hog"]
+    two_runs = pd.concat([chosen, hog.assign(run=1)])
+    assert "cannot reach 0.05: this test stops at p = 0.1667" in report(summary, two_runs)
+    assert "*Permutation over runs*" in report(summary, two_runs)
+
+    five = [f"p{i}" for i in range(5)]
+    summary["metrics"].append("knn-accuracy@5")
+    both = scores[scores["metric"].isin(summary["metrics"]) & (scores["extractor"] != "gabor")]
+    text = report(summary, both[both["patient_id"].isin(five)])
+    assert "cannot reach 0.05 after correction: stops at 0.0625" in text
+
+
+def test_an_untested_pair_says_why(summary, scores):
+    text = section(report(summary, scores[scores["extractor"] != "gabor"]), "Significance")
+    assert cells(text)[3][-3:] == ["–", "–", "not tested: no query is defined on both sides"]
+    assert "spans the 3 tests" in text
+
+
+def test_one_extractor_has_nothing_to_compare(summary, scores):
+    summary["extractors"] = summary["extractors"][:1]
+    text = report(summary, scores[scores["extractor"] == "simsiam-hu-clip"])
+    assert section(text, "Significance").strip() == "One extractor: nothing to compare."
+
+
+def test_few_patients_are_warned_of_at_the_top(summary, scores):
+    text = report(summary, scores[scores["patient_id"].isin(["p0", "p1"])])
+    assert text.index("**Mind:** 2 query patients say little") < text.index("## Scores")
+
+
+def test_chance_level_of_rr(summary, scores):
+    assert "scores the organ's mean share of the slice, 8.5 % here." in report(summary, scores)
+    summary["benchmark"]["mean_query_mask_fraction"] = math.nan
+    assert "scores the organ's mean share of the slice." in report(summary, scores)
+
+
+def test_departures(summary, scores):
+    text = report(summary, scores)
+    assert cells(section(text, "Departures from the profile"))[2] == [
+        "simsiam-hu-clip",
+        "epochs",
+        "250",
+        "5",
+        "benchmark",
+    ]
+    summary["departures"] = []
+    text = report(summary, scores)
+    assert "None: every option is as in the profile paper." in text
+    assert "Changed from the profile" not in text
+
+
+def test_undefined_values(summary, scores):
+    assert cells(section(report(summary, scores), "Undefined values"))[2:] == [["hog", "RR", "1 of 12"]]
+    without = scores[scores["metric"] == "map@5"]
+    summary["metrics"] = ["map@5"]
+    assert "There are none." in section(report(summary, without), "Undefined values")
+
+
+def test_training_and_its_warnings(summary, scores, training):
+    text = report(summary, scores, training)
+    table = cells(section(text, "Training"))
+    assert table[2] == ["simsiam-hu-clip", "0", "2", "-0.25", "-0.75", "0.03", "0.04419", "–"]
+    assert "embeddings collapsed" in table[3][-1]
+    assert text.index("**Mind:** simsiam-hu-clip, run 1: embeddings collapsed") < text.index("## Scores")
+    assert "Nothing was trained" in report(summary, scores)
+
+
+def test_data_options_versions_and_command(summary, scores):
+    text = report(summary, scores)
+    assert "| data\\_fingerprint | 0123abcd |" in text
+    assert "### hog\n\ncbirbench-hog 0.1; not trained here." in text
+    assert "| window | \\[-200.0, 300.0\\] |" in text
+    assert "| versions: torch | 2.9 |" in text
+    assert "```\ncbirbench run phantom --extractors ours,hog,gabor\n```" in text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a|b",
+        "*bold*",
+        "_it_",
+        "`code`",
+        "[x](http://evil)",
+        "<script>",
+        "![i](u)",
+        "~~s~~",
+        "&lt;",
+        "a\\|b",
+        "# h",
+    ],
+)
+def test_inline_text_is_shown_as_it_is(name):
+    import html
+
+    rendered = shown(inline(name))
+    assert "<" not in rendered
+    assert html.unescape(rendered) == name
+
+
+def test_wild_names_break_no_table(summary, scores, training):
+    wild = "h|o`g\n**x** <b>"
+    summary["extractors"][1]["name"] = wild
+    summary["extractors"][1]["options"] = {"a|b": "x\n| y |"}
+    summary["command"] = "cbirbench run x\n```\n# injected ````"
+    text = report(summary, scores.replace({"extractor": {"hog": wild}}), training)
+    rendered = MarkdownIt("commonmark").enable("table").render(text)
+    assert "<b>" not in rendered
+    assert rendered.count("<h1>") == 1
+    assert rendered.count("<td>h|o`g **x** &lt;b&gt;</td>") == 2 + 6  # scores, undefined; A or B of six pairs
+    assert "<td>x | y |</td>" in rendered
+    for table in re.findall("<table>.*?</table>", rendered, flags=re.DOTALL):
+        columns = table.count("<th>")
+        assert table.count("<td>") == columns * (table.count("<tr>") - 1)
+
+
+def test_the_snippet_computes_the_scores_again(summary, scores, tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    ids = [f"q{i:02}" for i in range(24)] + [f"g{i:02}" for i in range(48)]
+    label = dict(zip(ids, rng.integers(0, 2, len(ids)), strict=True))
+    pd.DataFrame({"slice_id": ids, "label": [label[i] for i in ids]}).to_parquet(tmp_path / "slices.parquet")
+    near, expected = [], []
+    for query in ids[:24]:
+        found = list(rng.choice(ids[24:], size=7, replace=False))
+        near += [("hog", 0, query, rank, gallery, 0.0) for rank, gallery in enumerate(found, start=1)]
+        hits = [label[gallery] == label[query] for gallery in found]
+        expected.append(np.mean([np.mean(hits[:k]) for k in range(1, 6)]))
+    columns = ["extractor", "run", "query_id", "rank", "gallery_id", "distance"]
+    pd.DataFrame(near, columns=columns).sample(frac=1, random_state=0).to_parquet(
+        tmp_path / "neighbours.parquet"
+    )
+    scores.to_parquet(tmp_path / "scores.parquet")
+
+    code = re.search("```python\n(.*?)```", report(summary, scores), flags=re.DOTALL)[1]
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(code, "snippet", "exec"), names)
+    assert names["table"].loc[("map@5", "simsiam-hu-clip")].to_list() == pytest.approx(
+        [100 * (23 / 24 + 1) / 2, 100 / 24 / math.sqrt(2)]
+    )
+    assert names["near"]["precision"].mean() == pytest.approx(np.mean(expected))
+    assert "simsiam-hu-clip" in capsys.readouterr().out
