@@ -1,0 +1,180 @@
+"""`simsiam-baseline` and `simsiam-hu-clip`: one trained extractor, two ways of making its views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from cbirbench_imagenet import Backbone, BackboneOptions
+from torch import Tensor
+
+from cbirbench.errors import UsageError
+from cbirbench.interfaces import Context, Json, Options, Progress, Trainable, option
+from cbirbench.slices import Slices, pad_to_square
+
+
+class SimSiamOptions(BackboneOptions):
+    """Options of both extractors; ``--set simsiam.OPTION=VALUE`` sets them for both."""
+
+    family = "simsiam"
+
+    epochs: int = option(
+        250, description="Passes over the gallery.", unit="epochs", source="section 4.1", ge=1
+    )
+    batch_size: int = option(
+        32,
+        description="Slices in a training step; a last partial batch is dropped.",
+        unit="slices",
+        source="section 4.1",
+        ge=2,
+    )
+    learning_rate: float = option(
+        0.05,
+        description="Base learning rate, constant; SGD takes it times batch_size/256.",
+        source="section 4.1",
+        gt=0,
+    )
+    momentum: float = option(0.9, description="Momentum of SGD.", source="section 4.1", ge=0, lt=1)
+    weight_decay: float = option(1e-4, description="Weight decay of SGD.", source="section 4.1", ge=0)
+    precision: Literal["float32", "bfloat16"] = option(
+        "float32", description="Arithmetic of the training; embeddings are float32 either way."
+    )
+
+
+class SimSiamExtractor(Trainable):
+    """A backbone that SimSiam trains on the gallery; the heads are dropped and the backbone is evaluated.
+
+    A subclass names its augmentation; that is all in which two such extractors differ.
+    """
+
+    options_type: ClassVar[type[Options]] = SimSiamOptions
+    augmentation_name: ClassVar[str]
+
+    def __init__(self, options: SimSiamOptions, context: Context) -> None:
+        self._options = options
+        self._augmentation = context.augmentation(self.augmentation_name)
+        self._backbone = Backbone(options, context.device, SimSiamOptions.family)
+        self._start = self._backbone.state()
+
+    def fingerprint(self) -> Mapping[str, Json]:
+        """The weights that training starts from, the normalisation, and the views."""
+        return {
+            **self._backbone.fingerprint(),
+            "augmentation": self.augmentation_name,
+            "views": self._augmentation.fingerprint(),
+        }
+
+    def prepare(self, hu: Tensor) -> Tensor:
+        """Window and resize: one channel in 0..1."""
+        return self._backbone.prepare(hu)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Pooled features of the backbone: trained ones after `fit` or `load_weights`."""
+        return self._backbone.embed(images)
+
+    def fit(
+        self, slices: Slices, *, seed: int, workspace: Path, progress: Progress
+    ) -> list[dict[str, float]]:
+        """Train from the starting weights, whatever was trained before.
+
+        With ``weights=random`` the start itself is drawn from `seed`.
+
+        Returns:
+            One row an epoch: ``epoch`` (from 1), the mean ``loss``, and ``embedding_std``: the standard
+            deviation of the L2-normalised embeddings in training, averaged over their ``embedding_dim``
+            dimensions, near 0 when they collapse to one vector and at most ``1/sqrt(embedding_dim)``.
+            ``projection_std`` and ``projection_dim`` say the same of the projector's output.
+
+        Raises:
+            UsageError: A batch takes more slices than there are.
+            CbirbenchError: The loss is no longer finite.
+        """
+        from cbirbench_simsiam.training import SimSiam, train
+
+        options = self._options
+        if options.batch_size > len(slices):
+            raise UsageError(
+                f"One SimSiam batch takes {options.batch_size} slices, and the gallery has {len(slices)}.",
+                f"Use --set simsiam.batch_size={max(2, len(slices) // 2)} or a larger gallery.",
+            )
+        hu = [
+            torch.from_numpy(np.require(pad_to_square(item.hu), requirements=["C", "W"])) for item in slices
+        ]
+        steps = len(hu) // options.batch_size
+        device = self._backbone.device
+        network = self._backbone.network
+        finished = False
+        gpus = [device] if device.type == "cuda" else []
+        # Whatever draws from torch's global generators (heads, dropout) is seeded here and leaves no trace.
+        with (
+            progress.stage("Training SimSiam", options.epochs * steps) as advance,
+            torch.random.fork_rng(devices=gpus),
+        ):
+            torch.manual_seed(seed)
+            self._reset()
+            if self._backbone.untrained:
+                progress.note("SimSiam starts from random weights, not from ImageNet.")
+                self._backbone.randomise(seed)
+            module = SimSiam(
+                self._backbone,
+                self._augmentation,
+                hu,
+                batch_size=options.batch_size,
+                learning_rate=options.learning_rate * options.batch_size / 256,
+                momentum=options.momentum,
+                weight_decay=options.weight_decay,
+                seed=seed,
+                advance=advance,
+            )
+            try:
+                network.requires_grad_(True)
+                train(
+                    module,
+                    steps=steps,
+                    epochs=options.epochs,
+                    device=device,
+                    precision=options.precision,
+                    folder=workspace,
+                )
+                finished = True
+            finally:
+                # Lightning moves what it trained to the CPU.
+                network.requires_grad_(False).eval().to(device)
+                if not finished:
+                    self._reset()
+        return module.rows
+
+    def training_views(self, slice_count: int) -> int:
+        """Two views of each slice in each whole batch of each epoch."""
+        batch = self._options.batch_size
+        return 2 * self._options.epochs * (slice_count // batch) * batch
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """The backbone's weights, on the CPU; the heads are not evaluated and not kept."""
+        return self._backbone.state()
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Take up a backbone's weights, all of them.
+
+        Raises:
+            UsageError: They belong to another backbone.
+        """
+        self._backbone.load_state(weights, origin="the trained checkpoint")
+
+    def _reset(self) -> None:
+        self._backbone.network.load_state_dict(self._start)
+
+
+class SimSiamBaseline(SimSiamExtractor):
+    """Standard SimSiam: both views show the wide window."""
+
+    augmentation_name = "wide-window"
+
+
+class SimSiamHUClip(SimSiamExtractor):
+    """The paper's method: one view shows the wide window, the other the narrow one (section 3.1)."""
+
+    augmentation_name = "hu-clip"
