@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cbirbench.atomic import replacing
-from cbirbench.errors import UsageError
+from cbirbench.errors import DataError, MissingError, UsageError
 from cbirbench.slices import CTSlice, Slices
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ def arrays_digest(arrays: Arrays) -> str:
     """SHA-256 over names, types, shapes and bytes of arrays."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name], order="C")
         digest.update(repr((name, array.dtype.str, array.shape)).encode())
-        digest.update(array.data.cast("B") if array.size else b"")
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
@@ -65,8 +66,9 @@ def write_arrays(path: Path, arrays: Arrays, metadata: Mapping[str, Any] | None 
     """Write arrays and JSON metadata as one checked safetensors file."""
     from safetensors.numpy import save
 
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    text = json.dumps(metadata or {}, sort_keys=True)
+    # Not ascontiguousarray: it would give a number of shape () the shape (1,).
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    text = json.dumps(metadata or {})
     header = {
         "cbirbench": text,
         "sha256": arrays_digest(contiguous),
@@ -117,20 +119,29 @@ def slices_to_arrays(slices: Slices, *, pixels: bool = True) -> tuple[dict[str, 
                 "patient_id": item.patient_id,
                 "study_id": item.study_id,
                 "volume_id": item.volume_id,
-                "z_index": item.z_index,
-                "label": item.label,
-                "spacing_mm": list(item.spacing_mm),
+                "z_index": int(item.z_index),
+                "label": int(item.label),
+                "spacing_mm": [float(spacing) for spacing in item.spacing_mm],
             }
         )
     return arrays, {"slices": rows}
 
 
 def slices_from_arrays(arrays: Arrays, metadata: Mapping[str, Any]) -> Slices:
-    """The inverse of `slices_to_arrays`."""
+    """The inverse of `slices_to_arrays`.
+
+    Raises:
+        DataError: The HU were left out.
+    """
     items = []
     for row in metadata["slices"]:
         spacing = (float(row["spacing_mm"][0]), float(row["spacing_mm"][1]))
         name = row["slice_id"]
+        if f"hu/{name}" not in arrays:
+            raise DataError(
+                f"The HU of slice {name!r} were not kept (--no-pixels).",
+                "Run the same command without --no-pixels, into another folder.",
+            )
         items.append(
             CTSlice(
                 hu=arrays[f"hu/{name}"],
@@ -168,19 +179,25 @@ class Store:
 
     def has(self, kind: str, key: str) -> bool:
         """Whether there is an entry; it is checked only when read."""
-        return self.path(kind, key).is_file()
+        with self._reachable():
+            return self.path(kind, key).is_file()
 
     def read(self, kind: str, key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
-        """The entry's arrays and metadata, or None where there is none or it failed its check."""
+        """The entry's arrays and metadata, or None where there is none or it failed its check.
+
+        Raises:
+            MissingError: The folder cannot be read.
+        """
         path = self.path(kind, key)
-        if not path.is_file():
-            return None
-        try:
-            return read_arrays(path)
-        except ValueError:
-            path.unlink(missing_ok=True)
-            self.discarded.append(path)
-            return None
+        with self._reachable():
+            if not path.is_file():
+                return None
+            try:
+                return read_arrays(path)
+            except ValueError:
+                path.unlink(missing_ok=True)
+                self.discarded.append(path)
+                return None
 
     def write(self, kind: str, key: str, arrays: Arrays, metadata: Mapping[str, Any] | None = None) -> None:
         """Write an entry, whole or not at all."""
@@ -189,7 +206,8 @@ class Store:
     def workspace(self, key: str) -> Path:
         """A folder for the files of a training that is under way."""
         folder = self.folder / "workspaces" / key
-        folder.mkdir(parents=True, exist_ok=True)
+        with self._reachable():
+            folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def forget_workspace(self, key: str) -> None:
@@ -203,7 +221,8 @@ class Store:
         return [self._usage(kind) for kind in (*KINDS, "workspaces")]
 
     def _usage(self, kind: str) -> Usage:
-        sizes = [file.stat().st_size for file in (self.folder / kind).rglob("*") if file.is_file()]
+        with self._reachable():
+            sizes = [file.stat().st_size for file in (self.folder / kind).rglob("*") if file.is_file()]
         return Usage(kind, len(sizes), sum(sizes))
 
     def clear(self, kinds: tuple[str, ...] = ()) -> list[Usage]:
@@ -221,9 +240,21 @@ class Store:
         deleted = []
         for kind in kinds or known:
             deleted.append(self._usage(kind))
-            if (self.folder / kind).is_dir():
-                shutil.rmtree(self.folder / kind)
+            with self._reachable():
+                if (self.folder / kind).is_dir():
+                    shutil.rmtree(self.folder / kind)
         return deleted
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        """Report a folder that the system does not let us use."""
+        try:
+            yield
+        except OSError as error:
+            raise MissingError(
+                f"The cache in {self.folder} cannot be used: {error.strerror or error}.",
+                "Check the folder's permissions and its disk, or name another one in CBIRBENCH_CACHE.",
+            ) from error
 
 
 def as_json(value: Any) -> Any:
@@ -234,7 +265,9 @@ def as_json(value: Any) -> Any:
         return as_json(asdict(value))
     if isinstance(value, Mapping):
         return {str(key): as_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, set | frozenset):
+        value = sorted(value, key=repr)  # a set's own order differs from process to process
+    if isinstance(value, list | tuple):
         return [as_json(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
