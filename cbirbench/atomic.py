@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cbirbench.errors import MissingError
@@ -41,7 +41,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # nothing to remove, or no way to it
+            temporary.unlink()
 
 
 def unwritable(path: Path, error: OSError) -> MissingError:

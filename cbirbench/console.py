@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class ConsoleProgress:
         if self.quiet:
             yield lambda done: None
             return
+        from rich.errors import LiveError
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         bar = Progress(
@@ -41,22 +43,27 @@ class ConsoleProgress:
             TimeRemainingColumn(),
             console=self.console,
             transient=True,
+            speed_estimate_period=600.0,  # an epoch may take minutes; rich forgets after 30 s
         )
         task = bar.add_task(title, total=total)
         began = time.monotonic()
-        shown = False
 
-        def advance(done: int) -> None:
-            nonlocal shown
-            bar.advance(task, done)
-            if not shown and self.console.is_terminal and time.monotonic() - began > WORTH_SHOWING_S:
+        def show() -> None:
+            with suppress(LiveError):  # a bar within a bar stays away
                 bar.start()
-                shown = True
 
+        # By the clock, not by the first advance: that may come late, or be the only one.
+        clock = threading.Timer(WORTH_SHOWING_S, show)
+        clock.daemon = True
+        if self.console.is_terminal:
+            clock.start()
         try:
-            yield advance
+            yield lambda done: bar.advance(task, done)
         finally:
-            if shown:
+            clock.cancel()
+            if clock.is_alive():
+                clock.join()
+            if bar.live.is_started:
                 bar.stop()
         lasted = time.monotonic() - began
         if lasted > WORTH_SHOWING_S:

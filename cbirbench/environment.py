@@ -40,8 +40,9 @@ def versions(plan: Plan) -> dict[str, str]:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    for contender in plan.contenders:
-        found[contender.plugin.distribution] = contender.plugin.version
+    contestants = [contender.plugin for contender in plan.contenders]
+    for plugin in [plan.benchmark_plugin, *plan.metric_plugins, *contestants]:
+        found[plugin.distribution] = plugin.version
     return found
 
 

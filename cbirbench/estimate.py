@@ -71,7 +71,7 @@ def stages_ahead(plan: Plan, gallery: Slices, queries: Slices, store: Store) -> 
         seconds = seconds_per_image(plan, contender, gallery)
         if isinstance(extractor, Trainable) and untrained:
             views = untrained * extractor.training_views(len(gallery))
-            what = f"training {contender.name}, {untrained} runs"
+            what = f"training {contender.name}, {untrained} run{'s' if untrained > 1 else ''}"
             shrink = f"--runs N, or the options of {contender.name}"
             stages.append(Stage(what, views * TRAINING_PASSES * seconds, shrink))
         if unexplained:

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from cbirbench.interfaces import Extractor
 
 REPORT = "Report it to the plugin's authors; until it is mended, leave the extractor out."
-    "The plugin's authors can find it with cbirbench.testing; leave the extractor out until it is mended."
-)
+"""What to do about a plugin that hands over something else than it should."""
 
 
 def prepared(extractor: Extractor, hu: NDArray[np.int16], *, device: str, name: str) -> Tensor:
@@ -39,7 +38,7 @@ def prepared(extractor: Extractor, hu: NDArray[np.int16], *, device: str, name: 
     import torch
 
     images = _guarded(name, "prepare", lambda: extractor.prepare(torch.from_numpy(hu).to(device)))
-    if not isinstance(images, torch.Tensor) or images.ndim != 4 or len(images) != len(hu):
+    if not _is_whole(images, 4, len(hu)):
         raise PluginError(
             f"{name}.prepare must return a tensor of shape ({len(hu)}, channels, height, width), "
             f"got {_described(images)}.",
@@ -67,7 +66,7 @@ def embedded(extractor: Extractor, images: Tensor, *, name: str) -> NDArray[np.f
 
     with torch.inference_mode():
         vectors = _guarded(name, "embed", lambda: extractor.embed(images))
-    if not isinstance(vectors, torch.Tensor) or vectors.ndim != 2 or len(vectors) != len(images):
+    if not _is_whole(vectors, 2, len(images)):
         raise PluginError(
             f"{name}.embed must return a tensor of shape ({len(images)}, d), one row an image, "
             f"got {_described(vectors)}.",
@@ -104,7 +103,7 @@ def embed_slices(
         batch = embedded(extractor, prepared(extractor, hu, device=device, name=name), name=name)
         if vectors is None:
             vectors = np.empty((len(slices), batch.shape[1]), dtype=np.float32)
-        if batch.shape[1] != vectors.shape[1] or batch.shape[1] == 0:
+        if batch.shape[1] != vectors.shape[1]:
             raise PluginError(
                 f"{name}.embed returned vectors of {batch.shape[1]} values, before of {vectors.shape[1]}.",
                 REPORT,
@@ -123,6 +122,18 @@ def _guarded(name: str, step: str, call: Callable[[], Tensor]) -> Tensor:
         raise
     except Exception as error:
         raise PluginError(f"{name}.{step} failed: {type(error).__name__}: {error}", REPORT) from error
+
+
+def _is_whole(value: object, dimensions: int, count: int) -> bool:
+    """Whether it is a tensor of so many dimensions and rows, with something in it."""
+    import torch
+
+    return (
+        isinstance(value, torch.Tensor)
+        and value.ndim == dimensions
+        and len(value) == count
+        and value.numel() > 0
+    )
 
 
 def _described(value: object) -> str:

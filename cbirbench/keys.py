@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import re
 from typing import Any
 
 from cbirbench import __version__, registry
@@ -17,9 +19,6 @@ ShapedBy = dict[str, Any]
 
 def untrained(plan: Plan, contender: Contender, extractor: Extractor) -> ShapedBy:
     """What shapes the output of a fresh extractor: its code, options, weights, device and versions."""
-    import numpy as np
-    import torch
-
     plugin = contender.plugin
     return {
         "extractor": contender.name,
@@ -28,8 +27,26 @@ def untrained(plan: Plan, contender: Contender, extractor: Extractor) -> ShapedB
         "options": as_json(contender.options),
         "fingerprint": as_json(extractor.fingerprint()),
         "device": plan.device,
-        "versions": [__version__, torch.__version__, np.__version__],
+        "versions": versions(plugin.distribution),
     }
+
+
+def versions(distribution: str) -> dict[str, str]:
+    """Versions of what a plugin computes with: cbirbench and what its distribution requires."""
+    found = {"cbirbench": __version__}
+    try:
+        requirements = importlib.metadata.requires(distribution) or []
+    except importlib.metadata.PackageNotFoundError:
+        requirements = []
+    for requirement in ["numpy", "torch", *requirements]:
+        named = re.match(r"[A-Za-z0-9._-]+", requirement)
+        if named is None or "extra ==" in requirement or named[0] == "cbirbench":
+            continue
+        try:
+            found[named[0]] = importlib.metadata.version(named[0])
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def trained(weights_key: str) -> ShapedBy:
@@ -66,6 +83,7 @@ def explanation_scores(metric: Metric, plugin: Plugin, maps: dict[str, str], que
             "metric": metric.name,
             "options": as_json(metric.options),
             "plugin": [plugin.distribution, plugin.version, registry.source_digest(plugin.package)],
+            "versions": versions(plugin.distribution),
             "maps": maps,
             "queries": queries.fingerprint(),
         }

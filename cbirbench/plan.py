@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cbirbench import registry
-from cbirbench.errors import MissingError, UsageError
+from cbirbench.errors import MissingError, PluginError, UsageError
 from cbirbench.explain.relax import RelaxOptions
 from cbirbench.interfaces import (
     Augmentation,
@@ -123,6 +123,7 @@ class Plan:
                 ],
                 "run": as_json(self.run_options),
                 "relax": as_json(self.relax),
+                "departures": as_json(self.departures),  # those of augmentations are nowhere else
                 "seed": self.request.seed,
                 "profile": self.request.profile,
                 "pixels": self.request.pixels,
@@ -203,7 +204,7 @@ def _metrics(settings: Settings, names: Sequence[str]) -> tuple[list[Plugin], li
         options_type = registry.load(plugin).options_type
         fixed: dict[str, Any] = {}
         if at:
-            if "k" not in options_type.model_fields or not depth.isdigit():
+            if "k" not in options_type.model_fields or not depth.isdecimal():
                 raise UsageError(
                     f"{asked!r} is no metric: {name!r} takes "
                     + ("a whole number after the @." if "k" in options_type.model_fields else "no @K."),
@@ -263,6 +264,13 @@ def choose_device(asked: str) -> str:
 
 
 def _check_sources(sources: Sequence[Source], benchmark: str) -> None:
+    volumes = [source.volume_id for source in sources]
+    if len(set(volumes)) < len(volumes):
+        twice = next(volume for volume in volumes if volumes.count(volume) > 1)
+        raise PluginError(
+            f"The benchmark {benchmark!r} gives {len(volumes)} scans, two of them with the id {twice!r}.",
+            "Report it to the plugin's authors: each scan needs an id of its own.",
+        )
     for split in ("gallery", "query"):
         if not any(source.split == split for source in sources):
             raise UsageError(
@@ -282,9 +290,7 @@ def _leftovers(settings: Settings, assignments: Sequence[Assignment]) -> list[st
     """Notes on assignments that nothing of this run took up; a name that nobody has is an error."""
     notes = []
     known = {name for kind in registry.GROUPS for plugin in registry.installed(kind) for name in plugin.names}
-    for given in assignments:
-        if given in settings.used:
-            continue
+    for given in [given for given in assignments if given not in settings.used]:
         if given.name not in known:
             raise UsageError(
                 f"--set {given}: nothing is called {given.name!r}.",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from multiprocessing.reduction import ForkingPickler
 
 from cbirbench import registry
-from cbirbench.errors import CbirbenchError, PluginError
+from cbirbench.errors import CbirbenchError, MissingError, PluginError
 from cbirbench.interfaces import Benchmark, Progress, Source
 from cbirbench.registry import Plugin
 from cbirbench.slices import Slices
@@ -77,14 +79,37 @@ def _read_all(
         for source in todo:
             yield source, _read_one(plugin, benchmark, source)
         return
+    _check_pickles(plugin, benchmark, todo)
     # Spawned, not forked: torch and FAISS have threads of their own, which a fork would break.
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     try:
         jobs = {pool.submit(_read_one, plugin, benchmark, source): source for source in todo}
         for job in as_completed(jobs):
-            yield jobs[job], job.result()
+            yield jobs[job], _result(job)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _check_pickles(plugin: Plugin, benchmark: Benchmark, sources: Sequence[Source]) -> None:
+    # Found out here, since within the pool some versions of Python wait for ever.
+    try:
+        ForkingPickler.dumps((benchmark, sources))
+    except Exception as error:
+        raise PluginError(
+            f"The benchmark {plugin.name!r} cannot be handed to another process: "
+            f"{type(error).__name__}: {error}.",
+            "Report it to the plugin's authors: a benchmark must pickle.",
+        ) from error
+
+
+def _result(job: Future[Slices]) -> Slices:
+    try:
+        return job.result()
+    except BrokenProcessPool as error:
+        raise MissingError(
+            "A process that reads scans was ended from outside, or could not start; usually memory ran out.",
+            "Free memory and run the same command again: it goes on from the scans read so far.",
+        ) from error
 
 
 def _read_one(plugin: Plugin, benchmark: Benchmark, source: Source) -> Slices:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import re
@@ -76,7 +77,7 @@ class Plugin:
 def _entries(kind: Kind) -> tuple[tuple[str, str, str, str], ...]:
     """Entry points of a kind as (name, value, distribution, version), without repeats."""
     found = {
-        (point.name, point.value.replace(" ", ""), point.dist.name, point.dist.version)
+        (point.name, point.value.replace(" ", ""), point.dist.name or "unknown", point.dist.version or "")
         for point in importlib.metadata.entry_points(group=GROUPS[kind])
         if point.dist is not None
     }
@@ -85,6 +86,7 @@ def _entries(kind: Kind) -> tuple[tuple[str, str, str, str], ...]:
 
 def forget() -> None:
     """Read the entry points anew, after something was installed."""
+    importlib.invalidate_caches()
     _entries.cache_clear()
 
 
@@ -111,7 +113,7 @@ def _problem(value: str, names: Sequence[str], owners: dict[str, set[str]]) -> s
         if len(owners[name]) > 1:
             return f"{' and '.join(sorted(owners[name]))} both provide {name!r}: uninstall one of them"
     module, _, attribute = value.partition(":")
-    if not attribute:
+    if not (module and attribute):
         return f"its entry point {value!r} names no class: it should read module:Class"
     if importlib.util.find_spec(module.partition(".")[0]) is None:
         return f"its module {module!r} is not there: reinstall the package"

@@ -23,6 +23,8 @@ STATE_FILE = "run.json"
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.md"
 
+SLICE_COLUMNS = ("slice_id", "split", "patient_id", "volume_id", "z_index", "label", "mask_fraction")
+
 
 @dataclass(frozen=True, eq=False)
 class RunOutcome:
@@ -132,15 +134,13 @@ def write_summary(out: Path, document: str) -> None:
 
 
 def slices_table(gallery: Slices, queries: Slices) -> pd.DataFrame:
-    """One row a slice, with its split."""
+    """One row a slice, with its split; the spacing is in the metadata of the slices' own files."""
     import pandas as pd
 
-    tables = []
-    for split, slices in (("gallery", gallery), ("query", queries)):
-        table = slices.table()
-        table.insert(1, "split", split)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+    tables = [
+        slices.table().assign(split=split) for split, slices in (("gallery", gallery), ("query", queries))
+    ]
+    return pd.concat(tables, ignore_index=True)[list(SLICE_COLUMNS)]
 
 
 def scores_table(benchmark: str, queries: Slices, outcomes: Sequence[RunOutcome]) -> pd.DataFrame:
@@ -237,9 +237,8 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:  # TypeError: JSON, but no object
         raise DataError(
             f"{path} is damaged: {error}.", "Remove the folder and run the command again."
         ) from error
-    return dict(content)

@@ -109,10 +109,14 @@ class Settings:
         fields = options_type.model_fields
         values = profile_values(options_type, self.profile)
         origin: dict[str, Literal["benchmark", "user"]] = {}
-        for layer in (options_type.family, *names):
+        # A family may go by one member's alias; it then still comes before that member's own name.
+        for layer in dict.fromkeys((options_type.family, *names)):
             for key, value in self.benchmark_defaults.get(layer, {}).items():
                 if key not in fields:
-                    raise PluginError(f"The benchmark sets {layer}.{key}, but {names[0]} has no such option.")
+                    raise PluginError(
+                        f"The benchmark sets {layer}.{key}, but {names[0]} has no such option.",
+                        "Report it to the benchmark's authors; the versions may not go together.",
+                    )
                 values[key], origin[key] = value, "benchmark"
         family_first = sorted(self.assignments, key=lambda given: given.name != options_type.family)
         for given in family_first:
@@ -168,10 +172,10 @@ def _extra(info: FieldInfo) -> dict[str, Any]:
 def parse_value(text: str, info: FieldInfo) -> Any:
     """Bring a text into the shape that the option's type starts from; pydantic does the rest."""
     kinds = _alternatives(info.annotation)
-    if any(get_origin(kind) in (tuple, list) or kind in (tuple, list) for kind in kinds):
-        return [part.strip() for part in text.split(",")]
     if type(None) in kinds and text.lower() in ("none", "null", ""):
         return None
+    if any(get_origin(kind) in (tuple, list) or kind in (tuple, list) for kind in kinds):
+        return [part.strip() for part in text.split(",")]
     return text
 
 
@@ -200,10 +204,16 @@ def validated(options_type: type[Options], values: Mapping[str, Any], name: str)
         return options_type.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = str(first["loc"][0]) if first["loc"] else ""
+        reason = first["msg"].removeprefix("Value error, ").rstrip(".")
+        if not first["loc"]:
+            raise UsageError(
+                f"{name} does not take these options together: {reason}.",
+                f"Change one of them with --set {name}.OPTION=VALUE.",
+            ) from error
+        key = str(first["loc"][0])
         info = options_type.model_fields.get(key)
         meaning = f" It sets: {info.description}" if info is not None and info.description else ""
         raise UsageError(
-            f"{name}.{key} does not take {values.get(key, first['input'])!r}: {first['msg']}.",
+            f"{name}.{key} does not take {values.get(key, first['input'])!r}: {reason}.",
             f"Give it as --set {name}.{key}=VALUE.{meaning}",
         ) from error

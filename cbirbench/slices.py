@@ -174,7 +174,9 @@ class Slices(Sequence[CTSlice]):
 def slice_fingerprint(item: CTSlice) -> str:
     """SHA-256 of one slice's identity, label, HU and mask."""
     digest = hashlib.sha256()
-    identity = (item.slice_id, item.patient_id, item.volume_id, item.z_index, item.label, item.hu.shape)
+    # int: NumPy's integers print otherwise, and a slice read from the cache has Python's.
+    numbers = (int(item.z_index), int(item.label), item.hu.shape)
+    identity = (item.slice_id, item.patient_id, item.volume_id, *numbers)
     digest.update(repr(identity).encode())
     digest.update(np.ascontiguousarray(item.hu).tobytes())
     digest.update(b"none" if item.mask is None else np.ascontiguousarray(item.mask).tobytes())

@@ -40,7 +40,9 @@ class DecathlonOptions(Options):
     """Options of the `decathlon` benchmark."""
 
     data: Path | None = option(
-        None, description=f"The task's folder, or the folder that holds it; by default ${DATA_VARIABLE}."
+        None,
+        description=f"The task's folder, or the folder that holds it; by default ${DATA_VARIABLE}.",
+        protocol=False,
     )
     train_volumes: int = option(
         100, description="Volumes whose slices are the gallery.", unit="volumes", source="section 6.1", ge=1

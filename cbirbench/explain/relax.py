@@ -39,7 +39,9 @@ class RelaxOptions(Options):
         "mean: eq. 4 as printed, sum(s*M)/N, which carries the noise of the sampled masks.",
         source="released code; eq. 4",
     )
-    batch_size: int = option(64, ge=1, description="Masked images a forward pass.", unit="images")
+    batch_size: int = option(
+        64, ge=1, description="Masked images a forward pass.", unit="images", protocol=False
+    )
 
 
 def importance_maps(

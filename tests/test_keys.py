@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cbirbench import __version__, keys, registry
+from cbirbench.plan import Plan, Request, build
+from cbirbench.slices import CTSlice, Slices
+
+pytestmark = pytest.mark.usefixtures("fake_plugins")
+
+
+def plan_of(*assignments: str, **changed: Any) -> Plan:
+    request = Request("blobs", ("learned-offset",), ("coverage",), device="cpu", assignments=assignments)
+    return build(dataclasses.replace(request, **changed))
+
+
+def item_of(name: str = "a", mask: Any = "one", value: int = 0) -> CTSlice:
+    hu = np.full((4, 4), value, np.int16)
+    masks = {"one": np.eye(4, dtype=np.uint8), "empty": np.zeros((4, 4), np.uint8), None: None}
+    return CTSlice(hu, masks[mask], name, "p", "s", "v", 0, 1)
+
+
+GALLERY = Slices((item_of("a"), item_of("b", value=1)))
+
+
+def untrained(plan: Plan) -> keys.ShapedBy:
+    contender = plan.contenders[0]
+    return keys.untrained(plan, contender, contender.make())
+
+
+def all_keys(plan: Plan, **changed: Any) -> dict[str, str]:
+    given: dict[str, Any] = {
+        "slices": GALLERY,
+        "item": GALLERY[0],
+        "seed": 1,
+        "batch_size": 8,
+        "maps": {"a": "x"},
+    }
+    given |= changed
+    shaped_by = untrained(plan)
+    weights = keys.weights(shaped_by, given["slices"], given["seed"])
+    trained = keys.trained(weights)
+    metric, plugin = plan.metrics[0], plan.metric_plugins[0]
+    return {
+        "weights": weights,
+        "embeddings": keys.embeddings(trained, given["slices"], given["batch_size"]),
+        "maps": keys.importance_map(plan, trained, given["item"]),
+        "scores": keys.explanation_scores(metric, plugin, given["maps"], given["slices"]),
+    }
+
+
+EVERYTHING = {"weights", "embeddings", "maps"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reaches"),
+    [
+        (lambda: all_keys(plan_of()), set()),
+        (lambda: all_keys(plan_of(runs=7)), set()),
+        (lambda: all_keys(plan_of(pixels=False, metrics=("coverage", "purity"))), set()),
+        (lambda: all_keys(plan_of("learned.epochs=9")), EVERYTHING),
+        (lambda: all_keys(plan_of("mirroring.chance=1")), EVERYTHING),
+        (lambda: all_keys(plan_of(), seed=2), EVERYTHING),
+        (lambda: all_keys(plan_of(), slices=GALLERY[:1]), {*EVERYTHING, "scores"}),
+        (lambda: all_keys(plan_of(), item=GALLERY[1]), {"maps"}),
+        (lambda: all_keys(plan_of("relax.masks=9")), {"maps"}),
+        (lambda: all_keys(plan_of(), batch_size=9), {"embeddings"}),
+        (lambda: all_keys(plan_of(), maps={"a": "y"}), {"scores"}),
+    ],
+)
+def test_a_change_reaches_what_it_shapes_and_nothing_else(
+    change: Callable[[], dict[str, str]], reaches: set[str]
+) -> None:
+    before, after = all_keys(plan_of()), change()
+    assert {name for name in before if before[name] != after[name]} == reaches
+    assert len(set(after.values())) == len(after)
+
+
+def test_the_extractors_source_version_device_and_name_shape_its_output(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = plan_of()
+    contender = plan.contenders[0]
+    extractor = contender.make()
+
+    def shaped_by(plan: Plan = plan, **changed: Any) -> str:
+        other = dataclasses.replace(contender, plugin=dataclasses.replace(contender.plugin, **changed))
+        return keys.weights(keys.untrained(plan, other, extractor), GALLERY, 0)
+
+    shapes = [
+        shaped_by(),
+        shaped_by(version="1.1"),
+        shaped_by(distribution="a-fork"),
+        shaped_by(name="other"),
+    ]
+    shapes.append(shaped_by(dataclasses.replace(plan, device="cuda")))
+    monkeypatch.setattr(registry, "source_digest", lambda module: "changed")
+    shapes.append(shaped_by())
+    assert len(set(shapes)) == len(shapes)
+
+
+def test_versions_are_those_of_what_the_distribution_requires(
+    install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = install("needy", {})
+    metadata = next(site.glob("*.dist-info")) / "METADATA"
+    requirements = ["cbirbench", "rich>=13", "typer", "not-installed", 'pydantic; extra == "dev"']
+    lines = [f"Requires-Dist: {requirement}\n" for requirement in requirements]
+    metadata.write_text("".join(["Metadata-Version: 2.1\nName: needy\nVersion: 1.0\n", *lines]))
+    found = keys.versions("needy")
+    assert found["cbirbench"] == __version__
+    assert found == {"cbirbench": __version__} | {
+        name: importlib.metadata.version(name) for name in ("numpy", "torch", "rich", "typer")
+    }
+    assert keys.versions("not-there-at-all").keys() == {"cbirbench", "numpy", "torch"}
+
+    before = untrained(plan_of())
+    real = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "99" if name == "torch" else real(name))
+    assert untrained(plan_of()) != before
+
+
+def test_slices_that_show_the_organ_are_explained() -> None:
+    assert keys.explainable(item_of())
+    assert not keys.explainable(item_of(mask="empty"))
+    assert not keys.explainable(item_of(mask=None))

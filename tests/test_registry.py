@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from pathlib import Path
+
+import pytest
+
+from cbirbench import registry
+from cbirbench.errors import DataError, PluginError, UsageError
+from cbirbench.registry import Plugin, find, installed, load, make, nearest, source_digest
+
+EXTRACTOR = """
+from cbirbench.interfaces import Options
+
+class Flat:
+    options_type = Options
+    def __init__(self, options=None, context=None): ...
+    def fingerprint(self): ...
+    def prepare(self, hu): ...
+    def embed(self, images): ...
+"""
+
+
+def plugin_of(name: str, value: str, kind: registry.Kind = "extractor") -> Plugin:
+    return Plugin(kind, name, (), value, "some-package", "2.1")
+
+
+def by_name(kind: registry.Kind, name: str) -> Plugin:
+    (found,) = [plugin for plugin in installed(kind) if name in plugin.names]
+    return found
+
+
+def test_an_alias_is_one_more_entry_point_of_the_longest_name(install) -> None:
+    install(
+        "flat-package",
+        {
+            "extractor": {
+                "flat": "flat_module:Flat",
+                "flat-features": "flat_module:Flat",
+                "fl": "flat_module : Flat",
+            }
+        },
+        {"flat_module": EXTRACTOR},
+        version="3.2",
+    )
+    plugin = find("extractor", "fl")
+    assert plugin == find("extractor", "flat") == find("extractor", "flat-features")
+    assert plugin == Plugin(
+        "extractor", "flat-features", ("flat", "fl"), "flat_module:Flat", "flat-package", "3.2"
+    )
+    assert plugin.names == ("flat-features", "flat", "fl")
+
+
+def test_listing_and_finding_import_nothing(install) -> None:
+    install(
+        "explosive",
+        {"extractor": {"bomb": "explosive_module:Bomb"}},
+        {"explosive_module": "raise SystemExit"},
+    )
+    assert by_name("extractor", "bomb").problem == ""
+    assert find("extractor", "bomb").distribution == "explosive"
+    assert "explosive_module" not in sys.modules
+
+
+def test_kinds_are_apart_and_sorted(fake_plugins, install) -> None:
+    install("more", {"metric": {"aardvark": "cbirbench_fake:Purity"}})
+    names = [plugin.name for plugin in installed("metric")]
+    assert names == sorted(names)
+    assert {"aardvark", "coverage", "purity"} <= set(names)
+    assert "blobs" not in names
+    assert "blobs" in [plugin.name for plugin in installed("benchmark")]
+
+
+def test_two_distributions_with_one_name_are_both_named(install) -> None:
+    install("flat-one", {"extractor": {"flat": "flat_one:Flat"}}, {"flat_one": EXTRACTOR})
+    install("flat-two", {"extractor": {"flat": "flat_two:Flat"}}, {"flat_two": EXTRACTOR})
+    assert [p.distribution for p in installed("extractor") if p.name == "flat"] == ["flat-one", "flat-two"]
+    with pytest.raises(PluginError, match="flat-one and flat-two both provide 'flat': uninstall one"):
+        find("extractor", "flat")
+
+
+def test_the_same_name_for_two_kinds_is_no_conflict(install) -> None:
+    install("flat-one", {"extractor": {"flat": "flat_one:Flat"}}, {"flat_one": EXTRACTOR})
+    install("flat-two", {"metric": {"flat": "flat_two:Flat"}}, {"flat_two": EXTRACTOR})
+    assert find("extractor", "flat").distribution == "flat-one"
+    assert find("metric", "flat").distribution == "flat-two"
+
+
+def test_one_distribution_found_twice_is_one(install) -> None:
+    site = install("flat-one", {"extractor": {"flat": "flat_one:Flat"}}, {"flat_one": EXTRACTOR})
+    sys.path.append(str(site))
+    registry.forget()
+    assert [plugin.distribution for plugin in installed("extractor") if plugin.name == "flat"] == ["flat-one"]
+    assert find("extractor", "flat").problem == ""
+
+
+def test_an_unknown_name_gets_the_nearest_the_list_and_the_command(fake_plugins) -> None:
+    with pytest.raises(UsageError) as caught:
+        find("extractor", "brigthness")
+    assert "no extractor called 'brigthness'" in caught.value.problem
+    assert "Did you mean 'brightness'?" in caught.value.remedy
+    assert "learned-offset" in caught.value.remedy
+    assert "pip install" in caught.value.remedy
+
+
+def test_an_unknown_name_where_nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.GROUPS, "augmentation", "cbirbench.nothing-is-here")
+    registry.forget()
+    assert installed("augmentation") == []
+    with pytest.raises(UsageError, match="No augmentation is installed"):
+        find("augmentation", "mirroring")
+    registry.forget()
+
+
+def test_nearest() -> None:
+    assert nearest("gabro", ["hog", "gabor"]) == "Did you mean 'gabor'? "
+    assert nearest("zzz", ["hog", "gabor"]) == ""
+    assert nearest("hog", []) == ""
+
+
+def test_what_is_installed_while_we_run_is_found_once_the_old_is_forgotten(install, tmp_path: Path) -> None:
+    site = install("early", {"extractor": {"early": "early_module:Flat"}}, {"early_module": EXTRACTOR})
+    find("extractor", "early")
+    info = site / "late-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: late\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[cbirbench.extractors]\nlate = late_module:Flat\n")
+    (site / "late_module.py").write_text(EXTRACTOR)
+    with pytest.raises(UsageError, match="'late'"):
+        find("extractor", "late")
+    registry.forget()
+    assert find("extractor", "late").problem == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("two words", "flat_module:Flat", "'two words' is not a valid name"),
+        ("-dash", "flat_module:Flat", "'-dash' is not a valid name"),
+        ("a,b", "flat_module:Flat", "'a,b' is not a valid name"),
+        ("classless", "flat_module", "names no class: it should read module:Class"),
+        ("gone", "module_that_is_gone:Flat", "'module_that_is_gone' is not there: reinstall"),
+        ("moduleless", ":Flat", "':Flat' names no class: it should read module:Class"),
+    ],
+)
+def test_what_can_be_told_without_an_import_is_told_in_the_listing(
+    install, name: str, value: str, says: str
+) -> None:
+    install("flawed", {"extractor": {name: value}}, {"flat_module": EXTRACTOR})
+    assert says in by_name("extractor", name).problem
+    with pytest.raises(PluginError) as caught:
+        find("extractor", name)
+    assert "flawed" in caught.value.problem
+    assert says in caught.value.problem
+    assert "flat_module" not in sys.modules
+
+
+def test_a_distribution_without_metadata_does_not_spoil_the_listing(install, fake_plugins) -> None:
+    site = install("gutted", {"extractor": {"rest": "flat_module:Flat"}}, {"flat_module": EXTRACTOR})
+    next(site.glob("*.dist-info/METADATA")).unlink()
+    registry.forget()
+    assert by_name("extractor", "rest").distribution == "unknown"
+    find("extractor", "brightness")
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (
+            "import a_library_that_is_not_here",
+            "ModuleNotFoundError: No module named 'a_library_that_is_not_here'",
+        ),
+        ("1 / 0", "ZeroDivisionError"),
+        ("def broken(:", "SyntaxError"),
+        ("Other = 1", "AttributeError"),
+    ],
+)
+def test_a_broken_import_fails_when_asked_for(install, source: str, says: str) -> None:
+    install(
+        "broken", {"extractor": {"broken": "broken_module:Flat"}}, {"broken_module": source}, version="0.9"
+    )
+    plugin = find("extractor", "broken")
+    with pytest.raises(PluginError) as caught:
+        load(plugin)
+    assert "The extractor 'broken' of broken 0.9 cannot be imported" in caught.value.problem
+    assert says in caught.value.problem
+    assert "Reinstall or update broken" in caught.value.remedy
+
+
+def test_a_plugins_own_words_on_its_import_are_kept(install) -> None:
+    source = "from cbirbench.errors import MissingError\nraise MissingError('No libGL.', 'Install it.')"
+    install("worded", {"extractor": {"worded": "worded_module:Flat"}}, {"worded_module": source})
+    with pytest.raises(registry.CbirbenchError, match=r"^No libGL\. Install it\.$"):
+        load(find("extractor", "worded"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "lacks"),
+    [
+        ("extractor", EXTRACTOR.replace("def embed", "def encode"), "lacks embed"),
+        ("extractor", EXTRACTOR.replace("options_type = Options", ""), "lacks options_type"),
+        (
+            "extractor",
+            EXTRACTOR.replace("options_type = Options", "options_type = dict"),
+            "lacks options_type",
+        ),
+        (
+            "extractor",
+            "Flat = 3",
+            "lacks options_type (a subclass of cbirbench.interfaces.Options), fingerprint",
+        ),
+        ("augmentation", EXTRACTOR, "lacks sample, apply"),
+        ("metric", EXTRACTOR, "lacks name, depth, needs, per_query"),
+        ("benchmark", EXTRACTOR, "lacks defaults, synthetic, sources, read"),
+    ],
+)
+def test_what_the_interface_asks_for_must_be_there(
+    install, kind: registry.Kind, source: str, lacks: str
+) -> None:
+    install("partial", {kind: {"partial": "partial_module:Flat"}}, {"partial_module": source})
+    with pytest.raises(PluginError) as caught:
+        load(find(kind, "partial"))
+    assert f"is no {kind}: partial_module:Flat {lacks}" in caught.value.problem
+    assert "cbirbench.interfaces" in caught.value.remedy
+
+
+def test_makes_an_instance(install) -> None:
+    install("flat-package", {"extractor": {"flat": "flat_module:Flat"}}, {"flat_module": EXTRACTOR})
+    plugin = find("extractor", "flat")
+    assert type(make(plugin, None, None)) is load(plugin)
+
+
+def test_a_mistake_in_making_is_the_plugins(install) -> None:
+    source = EXTRACTOR.replace("context=None): ...", "context=None): raise KeyError('layer4')")
+    install("flat-package", {"extractor": {"flat": "flat_module:Flat"}}, {"flat_module": source})
+    with pytest.raises(
+        PluginError, match=r"'flat' of flat-package 1\.0 could not be made: KeyError: 'layer4'"
+    ):
+        make(find("extractor", "flat"), None, None)
+
+
+def test_an_error_with_a_remedy_passes_through_making(install) -> None:
+    source = EXTRACTOR.replace(
+        "context=None): ...", "context=None): raise DataError('No weights.', 'Give some.')"
+    )
+    source = "from cbirbench.errors import DataError\n" + source
+    install("flat-package", {"extractor": {"flat": "flat_module:Flat"}}, {"flat_module": source})
+    with pytest.raises(DataError, match=r"No weights\. Give some\."):
+        make(find("extractor", "flat"), None, None)
+
+
+def test_the_package_is_the_one_that_the_module_is_in() -> None:
+    assert plugin_of("a", "cbirbench_hog:Hog").package == "cbirbench_hog"
+    assert plugin_of("a", "cbirbench.metrics.knn_accuracy:KnnAccuracy").package == "cbirbench.metrics"
+
+
+def test_the_source_digest_of_a_module_changes_with_its_file_only(install) -> None:
+    site = install("flat-package", {}, {"flat_module": "A = 1\n", "neighbour": "B = 1\n"})
+
+    def digest() -> str:
+        source_digest.cache_clear()
+        return source_digest("flat_module")
+
+    first = digest()
+    (site / "neighbour.py").write_text("B = 2\n")
+    assert digest() == first
+    (site / "flat_module.py").write_text("A = 2\n")
+    assert digest() != first
+    (site / "flat_module.py").write_text("A = 1\n")
+    assert digest() == first
+
+
+def test_the_source_digest_of_a_package_changes_with_every_file(install) -> None:
+    site = install("flat-package", {})
+    package = site / "flat_pack"
+    (package / "deep").mkdir(parents=True)
+    for name in ("__init__.py", "extractor.py", "deep/__init__.py", "deep/windows.py"):
+        (package / name).write_text("")
+    digests = []
+    for name, text in (
+        ("extractor.py", ""),
+        ("extractor.py", "A = 1"),
+        ("deep/windows.py", "A = 1"),
+        ("new.py", ""),
+    ):
+        (package / name).write_text(text)
+        source_digest.cache_clear()
+        digests.append(source_digest("flat_pack"))
+    (package / "new.py").rename(package / "newer.py")
+    source_digest.cache_clear()
+    digests.append(source_digest("flat_pack"))
+    assert len(set(digests)) == 5
+    (package / "notes.txt").write_text("no source")
+    source_digest.cache_clear()
+    assert source_digest("flat_pack") == digests[-1]
+
+
+def test_a_module_without_source_has_an_unknown_digest() -> None:
+    assert source_digest("module_that_is_gone") == "unknown"
+
+
+def test_the_entry_points_are_those_of_importlib(fake_plugins) -> None:
+    names = {point.name for point in importlib.metadata.entry_points(group="cbirbench.extractors")}
+    assert names == {name for plugin in installed("extractor") for name in plugin.names}

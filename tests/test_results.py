@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cbirbench.errors import DataError, MissingError, UsageError
+from cbirbench.results import (
+    RunOutcome,
+    claim,
+    finish,
+    neighbours_table,
+    read_summary,
+    read_table,
+    scores_table,
+    slices_table,
+    training_table,
+    write_outcome_arrays,
+    write_slices,
+    write_summary,
+    write_tables,
+)
+from cbirbench.slices import CTSlice, Slices
+from cbirbench.store import read_arrays, slices_from_arrays
+
+COMMAND = "cbirbench run blobs --extractors brightness"
+
+
+def ct_slices(split: str, count: int) -> Slices:
+    mask = np.zeros((2, 4), np.uint8)
+    mask[0, :2] = 1
+    return Slices(
+        tuple(
+            CTSlice(
+                hu=np.full((2, 4), i, np.int16),
+                mask=mask if i % 2 else None,
+                slice_id=f"{split}-{i}",
+                patient_id=f"patient-{split}",
+                study_id=f"study-{split}",
+                volume_id=f"volume-{split}",
+                z_index=10 + i,
+                label=i % 2,
+                spacing_mm=(0.7, 0.8),
+            )
+            for i in range(count)
+        )
+    )
+
+
+GALLERY, QUERIES = ct_slices("g", 3), ct_slices("q", 2)
+
+
+def outcome(extractor: str = "brightness-mean", run: int = 0, **changed: Any) -> RunOutcome:
+    given: dict[str, Any] = {
+        "extractor": extractor,
+        "run": run,
+        "seed": None,
+        "gallery_embeddings": np.ones((3, 5), np.float32),
+        "query_embeddings": np.zeros((2, 5), np.float32),
+        "neighbours": np.array([[2, 0], [1, 2]]),
+        "distances": np.array([[0.25, 0.5], [0.0, 1.5]]),
+        "values": {"map@5": np.array([0.5, 1.0]), "relevance-rank": np.array([np.nan, 0.25])},
+        "maps": {},
+        "weights": {},
+        "training": [],
+    }
+    return RunOutcome(**{**given, **changed})
+
+
+TRAINED = outcome(
+    "learned-offset",
+    1,
+    seed=11,
+    values={"map@5": np.array([0.0, 0.1])},
+    maps={"q-1": np.full((4, 4), 0.5, np.float32)},
+    weights={"offset": np.array(0.5, np.float32), "steps": np.array(3)},
+    training=[{"epoch": 1.0, "loss": -0.5}, {"epoch": 2.0, "loss": -0.75, "deviation": 0.1}],
+)
+
+
+def state(out: Path) -> Any:
+    return json.loads((out / "run.json").read_text())
+
+
+@pytest.mark.parametrize("prepare", [lambda out: None, Path.mkdir], ids=["new", "empty"])
+def test_a_new_or_empty_folder_is_taken(tmp_path: Path, prepare: Callable[[Path], None]) -> None:
+    out = tmp_path / "run"
+    prepare(out)
+    claim(out, "key", COMMAND)
+    assert state(out) == {"key": "key", "command": COMMAND, "finished": False}
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_the_same_command_takes_its_folder_again(tmp_path: Path, finished: bool) -> None:
+    claim(tmp_path / "run", "key", COMMAND)
+    if finished:
+        finish(tmp_path / "run", "key", COMMAND)
+        assert state(tmp_path / "run")["finished"] is True
+    claim(tmp_path / "run", "key", COMMAND + " --quiet")
+    assert state(tmp_path / "run") == {"key": "key", "command": COMMAND + " --quiet", "finished": False}
+
+
+def test_another_runs_folder_is_left_alone(tmp_path: Path) -> None:
+    claim(tmp_path, "key", COMMAND)
+    before = state(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        claim(tmp_path, "another key", "cbirbench run other")
+    assert f"{tmp_path} holds another run ({COMMAND})" in caught.value.problem
+    assert "same command" in caught.value.remedy
+    assert state(tmp_path) == before
+
+
+def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UsageError, match=r"is not empty and holds no run.*new or an empty"):
+        claim(tmp_path, "key", COMMAND)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(UsageError, match=r"--out .* is a file\. Name a folder\."):
+        claim(tmp_path / "out", "key", COMMAND)
+    with pytest.raises(MissingError, match="part of that path is a file"):
+        claim(tmp_path / "out" / "run", "key", COMMAND)
+
+
+@pytest.mark.parametrize("content", ["{", "[1, 2]", "3", "\0"])
+def test_a_damaged_state_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(DataError, match=r"run\.json is damaged.*Remove the folder"):
+        claim(tmp_path, "key", COMMAND)
+
+
+def test_the_columns_of_the_slices() -> None:
+    table = slices_table(GALLERY, QUERIES)
+    assert list(table.columns) == [
+        "slice_id",
+        "split",
+        "patient_id",
+        "volume_id",
+        "z_index",
+        "label",
+        "mask_fraction",
+    ]
+    assert table["split"].tolist() == ["gallery"] * 3 + ["query"] * 2
+    assert table["slice_id"].tolist() == GALLERY.ids + QUERIES.ids
+    assert table["z_index"].tolist() == [10, 11, 12, 10, 11]
+    np.testing.assert_array_equal(table["mask_fraction"], [np.nan, 0.25, np.nan, np.nan, 0.25])
+
+
+def test_the_columns_of_the_scores() -> None:
+    table = scores_table("blobs", QUERIES, [outcome(), TRAINED])
+    assert list(table.columns) == [
+        "benchmark",
+        "extractor",
+        "run",
+        "metric",
+        "query_id",
+        "patient_id",
+        "value",
+    ]
+    assert len(table) == 6
+    assert set(table["benchmark"]) == {"blobs"}
+    assert pd.api.types.is_integer_dtype(table["run"])
+    assert table["value"].dtype == np.float64
+    assert table.iloc[1].tolist() == ["blobs", "brightness-mean", 0, "map@5", "q-1", "patient-q", 1.0]
+    assert table["value"].isna().tolist() == [False, False, True, False, False, False]
+    assert table.iloc[4].tolist() == ["blobs", "learned-offset", 1, "map@5", "q-0", "patient-q", 0.0]
+
+
+def test_the_columns_of_the_neighbours() -> None:
+    table = neighbours_table(GALLERY, QUERIES, [outcome(), TRAINED])
+    assert list(table.columns) == ["extractor", "run", "query_id", "rank", "gallery_id", "distance"]
+    assert table.iloc[:4].to_numpy().tolist() == [
+        ["brightness-mean", 0, "q-0", 1, "g-2", 0.25],
+        ["brightness-mean", 0, "q-0", 2, "g-0", 0.5],
+        ["brightness-mean", 0, "q-1", 1, "g-1", 0.0],
+        ["brightness-mean", 0, "q-1", 2, "g-2", 1.5],
+    ]
+    assert set(table["extractor"][4:]) == {"learned-offset"}
+    assert pd.api.types.is_integer_dtype(table["rank"])
+
+
+def test_the_training_has_one_row_an_epoch() -> None:
+    table = training_table([outcome(), TRAINED])
+    assert table[["extractor", "run", "epoch", "loss"]].to_numpy().tolist() == [
+        ["learned-offset", 1, 1.0, -0.5],
+        ["learned-offset", 1, 2.0, -0.75],
+    ]
+    assert len(training_table([outcome()])) == 0
+
+
+def test_tables_come_back_from_their_files(tmp_path: Path) -> None:
+    write_tables(tmp_path, "blobs", GALLERY, QUERIES, [outcome(), TRAINED])
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "neighbours.parquet",
+        "scores.parquet",
+        "slices.parquet",
+        "training.parquet",
+    ]
+    scores = scores_table("blobs", QUERIES, [outcome(), TRAINED])
+    pd.testing.assert_frame_equal(read_table(tmp_path, "scores.parquet"), scores, check_dtype=False)
+    slices = slices_table(GALLERY, QUERIES)
+    pd.testing.assert_frame_equal(read_table(tmp_path, "slices.parquet"), slices, check_dtype=False)
+
+
+def test_without_training_there_is_no_table_of_it(tmp_path: Path) -> None:
+    write_tables(tmp_path, "blobs", GALLERY, QUERIES, [outcome()])
+    assert not (tmp_path / "training.parquet").exists()
+
+
+def test_arrays_of_a_run(tmp_path: Path) -> None:
+    write_outcome_arrays(tmp_path, outcome())
+    write_outcome_arrays(tmp_path, TRAINED)
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert files == [
+        "embeddings/brightness-mean/run-000.safetensors",
+        "embeddings/learned-offset/run-001.safetensors",
+        "maps/learned-offset/run-001.safetensors",
+        "weights/learned-offset/run-001.safetensors",
+    ]
+    embeddings, label = read_arrays(tmp_path / files[1])
+    assert embeddings["gallery"].shape == (3, 5)
+    assert embeddings["query"].shape == (2, 5)
+    assert label == {"extractor": "learned-offset", "run": 1, "seed": 11}
+    maps, _ = read_arrays(tmp_path / files[2])
+    np.testing.assert_array_equal(maps["q-1"], TRAINED.maps["q-1"])
+    weights, _ = read_arrays(tmp_path / files[3])
+    assert weights["steps"].shape == weights["offset"].shape == ()
+    assert weights["steps"] == 3
+
+
+@pytest.mark.parametrize("pixels", [True, False])
+def test_scans_are_in_the_folder_only_with_pixels(tmp_path: Path, pixels: bool) -> None:
+    write_slices(tmp_path, GALLERY, QUERIES, pixels=pixels)
+    arrays, metadata = read_arrays(tmp_path / "slices" / "gallery.safetensors")
+    assert metadata["pixels"] is pixels
+    assert "mask/g-1" in arrays
+    assert ("hu/g-1" in arrays) is pixels
+    if pixels:
+        assert slices_from_arrays(arrays, metadata).fingerprint() == GALLERY.fingerprint()
+        arrays, metadata = read_arrays(tmp_path / "slices" / "query.safetensors")
+        assert slices_from_arrays(arrays, metadata).fingerprint() == QUERIES.fingerprint()
+
+
+def test_the_summary_comes_back(tmp_path: Path) -> None:
+    write_summary(tmp_path, json.dumps({"profile": "paper"}))
+    assert read_summary(tmp_path) == {"profile": "paper"}
+
+
+def test_a_folder_without_a_finished_run(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no run of cbirbench"):
+        read_summary(tmp_path)
+    claim(tmp_path, "key", COMMAND)
+    with pytest.raises(UsageError, match=r"not finished.*same command has continued it"):
+        read_summary(tmp_path)
+
+
+def test_a_damaged_summary_is_named(tmp_path: Path) -> None:
+    write_summary(tmp_path, '{"profile": ')
+    with pytest.raises(DataError, match=r"summary\.json is damaged"):
+        read_summary(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PAR1 and then nothing"])
+def test_a_missing_or_damaged_table_is_named(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "scores.parquet").write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_table(tmp_path, "scores.parquet")
+    assert "scores.parquet cannot be read" in caught.value.problem
+    assert "same command again with the same --out" in caught.value.remedy
