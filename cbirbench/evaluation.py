@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cbirbench import keys
-from cbirbench.errors import CbirbenchError, PluginError
+from cbirbench.errors import CbirbenchError, MissingError, PluginError
 from cbirbench.explain.native import to_native
 from cbirbench.explain.relax import importance_maps
 from cbirbench.extraction import embed_slices, prepared
@@ -21,6 +21,7 @@ from cbirbench.store import Store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
 EXPLAINED_TOGETHER = 8
 """Images that share one rendering of the masks; their maps are kept in the cache as soon as they are made."""
@@ -177,11 +178,20 @@ def _groups_of_one_size(items: Sequence[CTSlice]) -> list[list[CTSlice]]:
     ]
 
 
-def _importance(contender: Contender, extractor: Extractor, images: Any, plan: Plan, advance: Any) -> Any:
+def _importance(
+    contender: Contender, extractor: Extractor, images: Tensor, plan: Plan, advance: Callable[[int], None]
+) -> NDArray[np.float32]:
+    import torch
+
     try:
         return importance_maps(extractor, images, plan.relax, advance=advance)
-    except CbirbenchError:
-        raise
+    except CbirbenchError as error:
+        raise type(error)(f"{contender.name}: {error.problem}", error.remedy) from error
+    except torch.OutOfMemoryError as error:
+        raise MissingError(
+            f"{contender.name} ran out of GPU memory while it was explained.",
+            "Give it less at once: --set relax.batch_size=N, or use --device cpu.",
+        ) from error
     except Exception as error:
         raise PluginError(
             f"{contender.name} failed on masked images: {type(error).__name__}: {error}",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cbirbench.errors import CbirbenchError, PluginError
+from cbirbench.errors import CbirbenchError, MissingError, PluginError
 from cbirbench.slices import Slices, square_batches
 
 if TYPE_CHECKING:
@@ -116,10 +116,17 @@ def embed_slices(
 
 
 def _guarded(name: str, step: str, call: Callable[[], Tensor]) -> Tensor:
+    import torch
+
     try:
         return call()
     except CbirbenchError:
         raise
+    except torch.OutOfMemoryError as error:
+        raise MissingError(
+            f"{name}.{step} ran out of GPU memory.",
+            "Give it less at once: --set run.batch_size=N, or use --device cpu.",
+        ) from error
     except Exception as error:
         raise PluginError(f"{name}.{step} failed: {type(error).__name__}: {error}", REPORT) from error
 

@@ -162,6 +162,10 @@ def build(request: Request) -> Plan:
     sources = benchmark.sources()
     _check_sources(sources, request.benchmark)
     contenders = _contenders(settings, request.extractors, device, run_options.runs)
+    if not any(metric.needs == "explanations" for metric in metrics):
+        settings.disregard("relax")
+    if not any(contender.trained for contender in contenders):
+        settings.disregard("run", "runs")
     notes = _leftovers(settings, assignments)
     return Plan(
         request=request,
@@ -212,6 +216,12 @@ def _metrics(settings: Settings, names: Sequence[str]) -> tuple[list[Plugin], li
                 )
             fixed["k"] = int(depth)
         metric: Metric = registry.make(plugin, settings.resolve(options_type, plugin.names, **fixed))
+        lacking = [part for part in ("name", "depth", "options") if not hasattr(metric, part)]
+        if lacking:
+            raise PluginError(
+                f"The metric {plugin.name!r} of {plugin.distribution} lacks {', '.join(lacking)}.",
+                "See cbirbench.interfaces.Metric for what a metric has.",
+            )
         if metric.name in [other.name for other in metrics]:
             raise UsageError(f"The metric {metric.name!r} was named twice.", "Name it once in --metrics.")
         plugins.append(plugin)

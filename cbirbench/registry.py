@@ -32,7 +32,7 @@ GROUPS: dict[Kind, str] = {
 METHODS: dict[Kind, tuple[str, ...]] = {
     "extractor": ("fingerprint", "prepare", "embed"),
     "augmentation": ("fingerprint", "sample", "apply"),
-    "metric": ("name", "depth", "needs", "per_query"),
+    "metric": ("needs", "per_query"),
     "benchmark": ("defaults", "synthetic", "sources", "read"),
 }
 

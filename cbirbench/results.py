@@ -61,8 +61,8 @@ class RunOutcome:
         return f"{folder}/{self.extractor}/run-{self.run:03d}.safetensors"
 
 
-def claim(out: Path, key: str, command: str) -> None:
-    """Take a folder for a run: a new or empty one, or one that the same command began or finished.
+def check_free(out: Path, key: str) -> None:
+    """Check that a run may use a folder: a new or empty one, or one that the same command began or finished.
 
     Raises:
         UsageError: The folder holds something else.
@@ -81,7 +81,12 @@ def claim(out: Path, key: str, command: str) -> None:
                 f"--out {out} holds another run ({held.get('command', 'unknown command')}).",
                 "Name another folder, or give the same command to continue that run.",
             )
-    write_text(state, json.dumps({"key": key, "command": command, "finished": False}, indent=1))
+
+
+def claim(out: Path, key: str, command: str) -> None:
+    """Take a folder for a run, after `check_free`; until `finish` it counts as a run that was cut off."""
+    check_free(out, key)
+    write_text(out / STATE_FILE, json.dumps({"key": key, "command": command, "finished": False}, indent=1))
 
 
 def finish(out: Path, key: str, command: str) -> None:

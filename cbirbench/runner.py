@@ -45,6 +45,7 @@ def execute(plan: Plan, out: Path, store: Store, progress: Progress, command: st
     """
     started = _now()
     key = plan.key()
+    results.check_free(out, key)
     gallery, queries = read_benchmark(plan.benchmark_plugin, plan.benchmark, plan.sources, store, progress)
     results.claim(out, key, command)
     announce_long_work(plan, gallery, queries, store, progress)

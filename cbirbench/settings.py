@@ -148,6 +148,14 @@ class Settings:
             if before != value:
                 self.departures[name, key] = Departure(name, key, before, value, set_by)
 
+    def disregard(self, name: str, option: str = "") -> None:
+        """Strike departures that change nothing in this run: of one option, or of all options of a plugin."""
+        self.departures = {
+            key: departure
+            for key, departure in self.departures.items()
+            if key[0] != name or (option and key[1] != option)
+        }
+
     def title(self) -> str:
         """The profile and what departs from it: ``paper (changed: backbone, masks)``."""
         changed = sorted({departure.option for departure in self.departures.values()})

@@ -189,3 +189,12 @@ def test_single_steps_give_what_they_checked() -> None:
     assert images.shape == (3, 1, 4, 4)
     vectors = embedded(Sums(), images, name="sums")
     np.testing.assert_allclose(vectors, [[4.0, 0.25]] * 3)
+
+
+@pytest.mark.parametrize("step", ["prepare", "embed"])
+def test_a_full_gpu_is_not_the_plugins_fault(step: str) -> None:
+    def full(_: Tensor) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(MissingError, match=r"memory.*run\.batch_size"):
+        embed(Sums(**{step: full}))

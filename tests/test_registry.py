@@ -211,7 +211,7 @@ def test_a_plugins_own_words_on_its_import_are_kept(install) -> None:
             "lacks options_type (a subclass of cbirbench.interfaces.Options), fingerprint",
         ),
         ("augmentation", EXTRACTOR, "lacks sample, apply"),
-        ("metric", EXTRACTOR, "lacks name, depth, needs, per_query"),
+        ("metric", EXTRACTOR, "lacks needs, per_query"),
         ("benchmark", EXTRACTOR, "lacks defaults, synthetic, sources, read"),
     ],
 )

@@ -12,6 +12,7 @@ import pytest
 from cbirbench.errors import DataError, MissingError, UsageError
 from cbirbench.results import (
     RunOutcome,
+    check_free,
     claim,
     finish,
     neighbours_table,
@@ -276,3 +277,12 @@ def test_a_missing_or_damaged_table_is_named(tmp_path: Path, content: bytes | No
         read_table(tmp_path, "scores.parquet")
     assert "scores.parquet cannot be read" in caught.value.problem
     assert "same command again with the same --out" in caught.value.remedy
+
+
+def test_a_folder_is_checked_without_being_taken(tmp_path: Path) -> None:
+    check_free(tmp_path / "new", "key")
+    assert not (tmp_path / "new").exists()
+    claim(tmp_path / "taken", "key", COMMAND)
+    check_free(tmp_path / "taken", "key")
+    with pytest.raises(UsageError, match="holds another run"):
+        check_free(tmp_path / "taken", "another key")

@@ -240,3 +240,13 @@ def test_a_title_names_each_option_once() -> None:
     settings.resolve(NetOptions, ["net-two"])
     assert {name for name, _ in settings.departures} == {"net-one", "net-two"}
     assert settings.title() == "paper (changed: epochs)"
+
+
+def test_departures_that_change_nothing_in_a_run_are_struck() -> None:
+    settings = Settings("paper", {"run": {"runs": 1, "distance": "cosine"}}, [])
+    settings.resolve(RunOptions, ["run"])
+    assert settings.title() == "paper (changed: distance, runs)"
+    settings.disregard("run", "runs")
+    assert settings.title() == "paper (changed: distance)"
+    settings.disregard("run")
+    assert settings.title() == "paper"

@@ -38,6 +38,8 @@ class RelevanceRank:
     needs: ClassVar[Need] = "explanations"
 
     def __init__(self, options: RelevanceRankOptions) -> None:
+        """Raise MissingError where Quantus cannot be imported: before hours of training, not after."""
+        check_quantus()
         self.options = options
 
     @property
