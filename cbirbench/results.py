@@ -23,6 +23,20 @@ STATE_FILE = "run.json"
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.md"
 
+FILES = {
+    REPORT_FILE: "the table and what it means, for people",
+    SUMMARY_FILE: "what was run: scores, options, profile, seeds, versions, hardware, data fingerprint",
+    "scores.parquet": "one row a score: benchmark, extractor, run, metric, query_id, patient_id, value",
+    "neighbours.parquet": "extractor, run, query_id, rank from 1, gallery_id, distance",
+    "slices.parquet": "slice_id, split, patient_id, volume_id, z_index, label, mask_fraction",
+    "training.parquet": "extractor, run, epoch, loss and what else was watched",
+    "embeddings": "EXTRACTOR/run-NNN.safetensors: gallery and query, float32, rows as in slices.parquet",
+    "maps": "EXTRACTOR/run-NNN.safetensors: importance maps by slice_id, at the extractor's image size",
+    "weights": "EXTRACTOR/run-NNN.safetensors: trained weights",
+    "slices": "gallery.safetensors, query.safetensors: native-size masks and HU, by slice_id",
+}
+"""What a run's folder may hold; `present` says what one does hold."""
+
 SLICE_COLUMNS = ("slice_id", "split", "patient_id", "volume_id", "z_index", "label", "mask_fraction")
 
 
@@ -92,6 +106,12 @@ def claim(out: Path, key: str, command: str) -> None:
 def finish(out: Path, key: str, command: str) -> None:
     """Mark a run's folder as whole."""
     write_text(out / STATE_FILE, json.dumps({"key": key, "command": command, "finished": True}, indent=1))
+
+
+def present(out: Path) -> dict[str, str]:
+    """The files and folders of `FILES` that a run's folder holds, and those that are written last."""
+    last = (REPORT_FILE, SUMMARY_FILE)
+    return {name: meaning for name, meaning in FILES.items() if name in last or (out / name).exists()}
 
 
 def write_tables(

@@ -65,6 +65,7 @@ def execute(plan: Plan, out: Path, store: Store, progress: Progress, command: st
         results.write_tables(out, plan.benchmark_plugin.name, gallery, queries, outcomes)
         advance(1)
         summary = as_json(summarise(plan, gallery, queries, outcomes, command, started))
+        summary["files"] = results.present(out)
         board = write_report(out, summary)
         results.write_summary(out, machine_report(summary, board))
         results.finish(out, key, command)

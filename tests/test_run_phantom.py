@@ -71,6 +71,7 @@ def test_the_folder_holds_what_was_promised(finished: tuple[Path, str]) -> None:
     assert summary["profile"] == "paper"
     assert {d["option"] for d in summary["departures"]} >= {"backbone", "epochs", "masks", "runs"}
     assert len(summary["extractors"][0]["seeds"]) == 2
+    assert {path.name for path in out.iterdir()} == {*summary["files"], "run.json"}
     assert (out / "report.md").read_text().startswith("#")
     scores = pd.read_parquet(out / "scores.parquet")
     expected = ["benchmark", "extractor", "run", "metric", "query_id", "patient_id", "value"]

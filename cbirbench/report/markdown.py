@@ -19,19 +19,11 @@ from cbirbench.report.scoreboard import (
     value_text,
 )
 from cbirbench.report.training import training_runs, training_warnings
+from cbirbench.results import FILES
 from cbirbench.statistics import ALPHA, OVER_PATIENTS, OVER_RUNS, Comparison
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FILES = {
-    "summary.json": "what was run: options, profile, seeds, versions, hardware, fingerprint of the data",
-    "scores.parquet": "one row a score: benchmark, extractor, run, metric, query_id, patient_id, value",
-    "neighbours.parquet": "extractor, run, query_id, rank from 1, gallery_id, distance",
-    "slices.parquet": "slice_id, split, patient_id, volume_id, z_index, label, mask_fraction",
-    "report.md": "this page",
-}
-"""Files of a run folder, where the summary lists none itself under ``files``."""
 
 
 def report(

@@ -28,12 +28,12 @@ class BackboneOptions(Options):
     backbone: str = option(
         PAPER_BACKBONE,
         description="Any image model of timm by its name; its pooled features are the embedding.",
-        source="section 4.1: ResNet50",
+        source="section 8: ResNet50",
     )
     weights: str = option(
         "imagenet",
         description="imagenet, random (untrained, on purpose), or a file (.safetensors, .pth).",
-        source="section 4.1: pretrained on ImageNet",
+        source="section 8: pretrained on ImageNet",
         min_length=1,
     )
     random_seed: int = option(

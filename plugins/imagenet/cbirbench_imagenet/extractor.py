@@ -16,7 +16,7 @@ class ImageNetOptions(BackboneOptions):
 
 
 class ImageNet:
-    """Pooled features of a frozen network trained on ImageNet (section 4.1)."""
+    """Pooled features of a frozen network trained on ImageNet (section 8)."""
 
     options_type: ClassVar[type[Options]] = ImageNetOptions
 

@@ -21,24 +21,22 @@ class SimSiamOptions(BackboneOptions):
 
     family = "simsiam"
 
-    epochs: int = option(
-        250, description="Passes over the gallery.", unit="epochs", source="section 4.1", ge=1
-    )
+    epochs: int = option(250, description="Passes over the gallery.", unit="epochs", source="section 8", ge=1)
     batch_size: int = option(
         32,
         description="Slices in a training step; a last partial batch is dropped.",
         unit="slices",
-        source="section 4.1",
+        source="section 8",
         ge=2,
     )
     learning_rate: float = option(
         0.05,
         description="Base learning rate, constant; SGD takes it times batch_size/256.",
-        source="section 4.1",
+        source="section 8",
         gt=0,
     )
-    momentum: float = option(0.9, description="Momentum of SGD.", source="section 4.1", ge=0, lt=1)
-    weight_decay: float = option(1e-4, description="Weight decay of SGD.", source="section 4.1", ge=0)
+    momentum: float = option(0.9, description="Momentum of SGD.", source="section 8", ge=0, lt=1)
+    weight_decay: float = option(1e-4, description="Weight decay of SGD.", source="section 8", ge=0)
     precision: Literal["float32", "bfloat16"] = option(
         "float32", description="Arithmetic of the training; embeddings are float32 either way."
     )
