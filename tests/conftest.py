@@ -13,6 +13,9 @@ import pytest
 
 from cbirbench import registry
 
+# Set before torch is imported: on arrays this small, threads only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 FAKE_PLUGIN = Path(__file__).parent / "fake_plugin"
 
 
