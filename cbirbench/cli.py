@@ -142,11 +142,17 @@ def run(
             typer.echo(f"Note: {note}", err=True)
         progress.note(f"{benchmark}, profile {plan.title}, on {plan.device}")
 
+        from cbirbench import results
         from cbirbench.runner import execute
 
         folder = out or Path("results") / benchmark / datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
         command = shlex.join(["cbirbench", *sys.argv[1:]])
-        execute(plan, folder, Store(cache_folder()), progress, command)
+        try:
+            execute(plan, folder, Store(cache_folder()), progress, command)
+        except BaseException:
+            if out is None:  # the next run names its folder by another time: this one would stay for ever
+                results.release(folder)
+            raise
         _show(folder, as_json=as_json)
         progress.note(f"Results: {folder}")
 
@@ -187,7 +193,7 @@ def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Delete the entries.")] = False,
     kinds: Annotated[
         str,
-        typer.Option(help="Only these kinds, comma-separated: slices, weights, embeddings, maps, scores."),
+        typer.Option(help="Only these kinds, comma-separated, as `cbirbench cache` shows them."),
     ] = "",
 ) -> None:
     """Show what the cache holds, or clear it."""

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 WORTH_SHOWING_S = 1.0
 """A step shorter than this shows no bar."""
 
+BETWEEN_LINES_S = 60.0
+"""On a file or a pipe, a long step says this often how far it is."""
+
 
 class ConsoleProgress:
     """Shows steps on a console (standard error, so that standard output stays for results)."""
@@ -29,7 +32,7 @@ class ConsoleProgress:
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Show a bar once the step has lasted a second; on a file or a pipe, a line at its end."""
+        """Show a bar once the step has lasted a second; on a file or a pipe, a line now and then."""
         if self.quiet:
             yield lambda done: None
             return
@@ -57,8 +60,17 @@ class ConsoleProgress:
         clock.daemon = True
         if self.console.is_terminal:
             clock.start()
+        told = began
+
+        def advance(done: int) -> None:
+            nonlocal told
+            bar.advance(task, done)
+            if not self.console.is_terminal and time.monotonic() - told > BETWEEN_LINES_S:
+                told = time.monotonic()
+                self.note(f"{title}: {bar.tasks[0].completed:.0f} of {total}, {told - began:.0f} s")
+
         try:
-            yield lambda done: bar.advance(task, done)
+            yield advance
         finally:
             clock.cancel()
             if clock.is_alive():

@@ -54,9 +54,7 @@ def run_once(
         )
         for split, slices in (("gallery", gallery), ("queries", queries))
     ]
-    ranking = rank(
-        vectors[1], vectors[0], gallery.ids, min(plan.depth, len(gallery)), plan.run_options.distance
-    )
+    ranking = rank(vectors[1], vectors[0], gallery.ids, plan.depth, plan.run_options.distance)
     maps, map_keys = _explained(plan, contender, extractor, shaped_by, queries, store, progress, title)
     values = _scored(plan, gallery, queries, vectors, ranking, maps, map_keys, store, progress, title)
     return RunOutcome(

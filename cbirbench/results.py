@@ -103,6 +103,13 @@ def claim(out: Path, key: str, command: str) -> None:
     write_text(out / STATE_FILE, json.dumps({"key": key, "command": command, "finished": False}, indent=1))
 
 
+def release(out: Path) -> None:
+    """Remove a folder that holds nothing but the mark of a run that was cut off."""
+    if out.is_dir() and [path.name for path in out.iterdir()] == [STATE_FILE]:
+        (out / STATE_FILE).unlink()
+        out.rmdir()
+
+
 def finish(out: Path, key: str, command: str) -> None:
     """Mark a run's folder as whole."""
     write_text(out / STATE_FILE, json.dumps({"key": key, "command": command, "finished": True}, indent=1))
@@ -254,8 +261,9 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:
+        fault = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
         raise DataError(
-            f"{path} cannot be read: {error}.",
+            f"{path} {fault}.",
             "Run the same command again with the same --out to write it anew.",
         ) from error
 

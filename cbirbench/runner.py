@@ -12,6 +12,7 @@ import numpy as np
 from cbirbench import keys, results
 from cbirbench.atomic import write_text
 from cbirbench.environment import environment
+from cbirbench.errors import UsageError
 from cbirbench.estimate import announce_long_work
 from cbirbench.evaluation import run_once
 from cbirbench.interfaces import Progress
@@ -47,6 +48,7 @@ def execute(plan: Plan, out: Path, store: Store, progress: Progress, command: st
     key = plan.key()
     results.check_free(out, key)
     gallery, queries = read_benchmark(plan.benchmark_plugin, plan.benchmark, plan.sources, store, progress)
+    check_depth(plan, gallery)
     results.claim(out, key, command)
     announce_long_work(plan, gallery, queries, store, progress)
     outcomes = [
@@ -69,6 +71,20 @@ def execute(plan: Plan, out: Path, store: Store, progress: Progress, command: st
         board = write_report(out, summary)
         results.write_summary(out, machine_report(summary, board))
         results.finish(out, key, command)
+
+
+def check_depth(plan: Plan, gallery: Slices) -> None:
+    """Check that the gallery has as many slices as each metric looks at.
+
+    Raises:
+        UsageError: It has fewer.
+    """
+    for metric in plan.metrics:
+        if metric.depth > len(gallery):
+            raise UsageError(
+                f"{metric.name} looks at {metric.depth} neighbours; the gallery has {len(gallery)} slices.",
+                f"Ask for at most {len(gallery)}: the number after the @ in --metrics.",
+            )
 
 
 def write_report(out: Path, summary: Mapping[str, Any]) -> Scoreboard:

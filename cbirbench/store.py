@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[Any]]
 
+CACHE_REMEDY = (
+    "Make room there (`cbirbench cache --clear` empties it), or set the environment variable CBIRBENCH_CACHE "
+    "to a folder on a disk that has room and can be written to; then run the same command again."
+)
+
 KINDS = ("slices", "weights", "embeddings", "maps", "scores")
 """What is cached: slices read from scans, trained weights, embeddings, importance maps and their scores."""
 
@@ -69,14 +74,16 @@ def write_arrays(path: Path, arrays: Arrays, metadata: Mapping[str, Any] | None 
     # Not ascontiguousarray: it would give a number of shape () the shape (1,).
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     text = json.dumps(metadata or {})
-    header = {
-        "cbirbench": text,
-        "sha256": arrays_digest(contiguous),
-        "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
-    }
+    # One entry, since safetensors writes several in an order that changes from run to run.
+    header = {"cbirbench": json.dumps({"metadata": text, "sha256": _digest(contiguous, text)})}
     # Written by Python, not by safetensors, so that a full disk is the system's own error.
     with replacing(path) as temporary:
         temporary.write_bytes(save(contiguous, metadata=header))
+
+
+def _digest(arrays: Arrays, metadata: str) -> str:
+    """SHA-256 over arrays and metadata."""
+    return hashlib.sha256(f"{arrays_digest(arrays)} {metadata}".encode()).hexdigest()
 
 
 def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -97,9 +104,13 @@ def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except SafetensorError as error:
         raise ValueError(f"{path} is no whole safetensors file: {error}") from error
-    text = header.get("cbirbench", "")
-    text_digest = hashlib.sha256(text.encode()).hexdigest()
-    if header.get("sha256") != arrays_digest(arrays) or header.get("text_sha256") != text_digest:
+    try:
+        content = json.loads(header.get("cbirbench", ""))
+        text, digest = content["metadata"], content["sha256"]
+        whole = digest == _digest(arrays, text)
+    except (ValueError, TypeError, KeyError):
+        whole = False
+    if not whole:
         raise ValueError(f"{path} does not hold what was written to it")
     return arrays, json.loads(text)
 
@@ -201,7 +212,10 @@ class Store:
 
     def write(self, kind: str, key: str, arrays: Arrays, metadata: Mapping[str, Any] | None = None) -> None:
         """Write an entry, whole or not at all."""
-        write_arrays(self.path(kind, key), arrays, metadata)
+        try:
+            write_arrays(self.path(kind, key), arrays, metadata)
+        except MissingError as error:
+            raise MissingError(f"The cache cannot take an entry: {error.problem}", CACHE_REMEDY) from error
 
     def workspace(self, key: str) -> Path:
         """A folder for the files of a training that is under way."""

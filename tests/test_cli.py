@@ -71,6 +71,29 @@ def test_an_extractor_without_its_weights_fails_before_anything_is_computed(empt
     assert list(empty_folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("metric", ["map@11", "knn-accuracy@11"])
+def test_a_metric_that_looks_further_than_the_gallery_reaches(metric: str, empty_folder: Path) -> None:
+    arguments = ["run", "phantom", "--extractors", "hog", "--metrics", metric, "--set", "phantom.size=64"]
+    small = ["--set", "phantom.gallery_volumes=1", "--set", "phantom.query_volumes=1"]
+    result = CliRunner().invoke(app, [*arguments, *small])
+    assert result.exit_code == 2, result.output
+    assert metric in result.output and "the gallery has 10 slices" in result.output
+    assert list(empty_folder.iterdir()) == []
+
+
+def test_a_failed_run_leaves_no_folder_that_was_named_by_the_time(
+    empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cbirbench.runner.run_once", interrupted)
+    arguments = ["run", "phantom", "--extractors", "hog", "--metrics", "map", "--set", "phantom.size=64"]
+    small = ["--set", "phantom.gallery_volumes=1", "--set", "phantom.query_volumes=1"]
+    assert CliRunner().invoke(app, [*arguments, *small]).exit_code == 1
+    assert [path for path in empty_folder.rglob("*") if path.is_file()] == []
+
+
 def test_version() -> None:
     result = CliRunner().invoke(app, ["--version"])
     assert result.output.strip() == f"cbirbench {__version__}"

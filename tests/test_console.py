@@ -97,3 +97,11 @@ def test_a_step_within_a_step(impatient: None, recwarn: pytest.WarningsRecorder)
     assert "Training: 0 s" in stream.getvalue()
     assert "Epoch: 0 s" in stream.getvalue()
     assert list(recwarn) == []
+
+
+def test_on_a_pipe_a_long_step_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cbirbench.console.BETWEEN_LINES_S", 0.0)
+    written = io.StringIO()
+    with ConsoleProgress(Console(file=written), quiet=False).stage("Training", 4) as advance:
+        advance(3)
+    assert "Training: 3 of 4" in written.getvalue()

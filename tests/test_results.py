@@ -18,6 +18,7 @@ from cbirbench.results import (
     neighbours_table,
     read_summary,
     read_table,
+    release,
     scores_table,
     slices_table,
     training_table,
@@ -275,7 +276,8 @@ def test_a_missing_or_damaged_table_is_named(tmp_path: Path, content: bytes | No
         (tmp_path / "scores.parquet").write_bytes(content)
     with pytest.raises(DataError) as caught:
         read_table(tmp_path, "scores.parquet")
-    assert "scores.parquet cannot be read" in caught.value.problem
+    fault = "is missing" if content is None else "cannot be read"
+    assert f"scores.parquet {fault}" in caught.value.problem
     assert "same command again with the same --out" in caught.value.remedy
 
 
@@ -286,3 +288,19 @@ def test_a_folder_is_checked_without_being_taken(tmp_path: Path) -> None:
     check_free(tmp_path / "taken", "key")
     with pytest.raises(UsageError, match="holds another run"):
         check_free(tmp_path / "taken", "another key")
+
+
+def test_only_a_folder_with_nothing_in_it_is_released(tmp_path: Path) -> None:
+    claim(tmp_path / "begun", "key", COMMAND)
+    claim(tmp_path / "used", "key", COMMAND)
+    (tmp_path / "used" / "notes.txt").write_text("mine")
+    release(tmp_path / "begun")
+    release(tmp_path / "used")
+    release(tmp_path / "never")
+    assert [path.name for path in tmp_path.iterdir()] == ["used"]
+    assert len(list((tmp_path / "used").iterdir())) == 2
+
+
+def test_a_missing_table_is_called_missing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"scores\.parquet is missing"):
+        read_table(tmp_path, "scores.parquet")

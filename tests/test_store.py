@@ -120,7 +120,7 @@ def test_a_damaged_entry_is_thrown_away_and_can_be_written_again(store: Store, p
     position = {
         "data": len(content) - 1,
         "metadata": content.index(b"0.93") + 2,
-        "digest": content.index(b'"sha256"') + 12,
+        "digest": content.index(b"sha256") + 14,
     }[part]
     content[position] ^= 1
     path.write_bytes(content)
@@ -169,7 +169,7 @@ def test_a_full_disk_leaves_nothing_and_keeps_what_was_there(
             store.write("weights", key, {"weight": np.zeros(3)})
         assert "No space left on device" in caught.value.problem
         assert f"{key}.safetensors" in caught.value.problem
-        assert "Free some space" in caught.value.remedy
+        assert "Make room there" in caught.value.remedy and "CBIRBENCH_CACHE" in caught.value.remedy
     entry = store.read("weights", "old")
     assert entry is not None
     same_arrays(entry[0], ARRAYS)
@@ -223,7 +223,7 @@ def test_the_cache_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
     store = Store(tmp_path / "cache")
     assert store.read("weights", "abcd") is None
-    with pytest.raises(MissingError, match="part of that path is a file"):
+    with pytest.raises(MissingError, match=r"Not a directory.*CBIRBENCH_CACHE"):
         store.write("weights", "abcd", ARRAYS)
     with pytest.raises(MissingError, match="cannot be used"):
         store.workspace("abcd")
@@ -394,3 +394,20 @@ def test_as_json() -> None:
         "options": [{"window": [-200.0, 300.0], "weights": None}]
     }
     json.dumps(as_json({"path": Path("x"), "number": np.float64("nan")}), allow_nan=False)
+
+
+def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_arrays(
+            tmp_path / name, {"x": np.arange(3), "y": np.ones(2)}, {"run": 0, "history": [{"loss": 1.5}]}
+        )
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_full_cache_is_called_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(MissingError, match=r"cache.*No space left.*CBIRBENCH_CACHE"):
+        Store(tmp_path).write("maps", "0" * 64, {"map": np.zeros(2)})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,8 @@ def write_decathlon_layout(
             f"got {volumes}, {seed} and {size}.",
             "Change the number that is out of range.",
         )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    # Empty subfolders, and temporary files of a run that was cut off, are no reason to refuse.
+    if out.exists() and (not out.is_dir() or any(_kept(out))):
         raise UsageError(
             f"{out} is there already and is not an empty folder.",
             "Name a new folder, or empty that one first.",
@@ -131,3 +132,8 @@ def _stage(progress: Progress | None, volumes: int) -> AbstractContextManager[Ca
     if progress is None:
         return nullcontext(lambda _: None)
     return progress.stage("Drawing synthetic bodies", volumes)
+
+
+def _kept(folder: Path) -> Iterator[Path]:
+    """The files below a folder that somebody meant to be there."""
+    return (file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".part-"))

@@ -233,7 +233,7 @@ def footnotes(board: Scoreboard) -> list[str]:
         if BEATEN in marks:
             lines.append(f"{BEATEN} {first} scores significantly higher than this extractor ({correction}).")
         else:
-            lines.append(f"{first} scores significantly higher than no other extractor ({correction}).")
+            lines.append(f"{first} is significantly better than none of the others ({correction}).")
         if UNREACHABLE in marks:
             lines.append(
                 f"{UNREACHABLE} the comparison with {first} cannot reach this level, whatever the scores: "

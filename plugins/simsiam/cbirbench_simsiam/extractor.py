@@ -11,7 +11,7 @@ import torch
 from cbirbench_imagenet import Backbone, BackboneOptions
 from torch import Tensor
 
-from cbirbench.errors import UsageError
+from cbirbench.errors import CbirbenchError, UsageError
 from cbirbench.interfaces import Context, Json, Options, Progress, Trainable, option
 from cbirbench.slices import Slices, pad_to_square
 
@@ -137,6 +137,11 @@ class SimSiamExtractor(Trainable):
                     precision=options.precision,
                     folder=workspace,
                 )
+                if len(module.rows) < options.epochs:
+                    raise CbirbenchError(
+                        f"The training ended after {len(module.rows)} of {options.epochs} epochs.",
+                        "Something stopped it from outside: run the same command again.",
+                    )
                 finished = True
             finally:
                 # Lightning moves what it trained to the CPU.
