@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -140,39 +141,19 @@ def test_help_imports_nothing_heavy() -> None:
     assert result.stdout.strip() == "[]"
 
 
-PLUGIN = '''
-"""Mean intensity in bands: the ten lines that a plugin takes."""
-from cbirbench.interfaces import Options
-from cbirbench.windows import wide_window_images
-
-
-class BandMeans:
-    options_type = Options
-
-    def __init__(self, options, context): ...
-    def fingerprint(self): return {}
-    def prepare(self, hu): return wide_window_images(hu, 32)
-    def embed(self, images): return images.mean(dim=(1, 3))
-'''
-
-PROJECT = """
-[build-system]
-requires = ["hatchling"]
-build-backend = "hatchling.build"
-[project]
-name = "cbirbench-band-means"
-version = "2.3.4"
-dependencies = ["cbirbench"]
-[project.entry-points."cbirbench.extractors"]
-band-means = "cbirbench_band_means:BandMeans"
-"""
+def readme_block(language: str, containing: str) -> str:
+    """The fenced block of the README that holds a text: what a reader would paste."""
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+    (block,) = [block for block in blocks if containing in block]
+    return block
 
 
 def test_a_plugin_from_outside_the_repository_is_listed_and_runs(tmp_path: Path) -> None:
     project = tmp_path / "band-means"
     project.mkdir()
-    (project / "pyproject.toml").write_text(PROJECT)
-    (project / "cbirbench_band_means.py").write_text(PLUGIN)
+    (project / "pyproject.toml").write_text(readme_block("toml", "band-means"))
+    (project / "cbirbench_band_means.py").write_text(readme_block("python", "class BandMeans"))
     site = tmp_path / "site"
     pip = [
         sys.executable,
@@ -193,7 +174,7 @@ def test_a_plugin_from_outside_the_repository_is_listed_and_runs(tmp_path: Path)
         return subprocess.run(line, check=True, capture_output=True, text=True, env=environment).stdout
 
     rows = [line.split() for line in cbirbench("plugins", "list").splitlines()]
-    assert ["extractor", "band-means", "cbirbench-band-means", "2.3.4"] in rows
+    assert ["extractor", "band-means", "cbirbench-band-means", "0.1.0"] in rows
     small = ["--set", "phantom.gallery_volumes=2", "--set", "phantom.query_volumes=1"]
     small += ["--set", "phantom.size=64", "--set", "relax.masks=20"]
     table = cbirbench("run", "phantom", "--extractors", "band-means,hog", *small)
