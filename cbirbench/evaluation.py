@@ -16,7 +16,7 @@ from cbirbench.interfaces import Evidence, Extractor, Metric, Progress, Trainabl
 from cbirbench.plan import Contender, Plan, run_seed
 from cbirbench.ranking import Ranking, rank
 from cbirbench.results import RunOutcome
-from cbirbench.slices import CTSlice, Slices, pad_to_square
+from cbirbench.slices import CTSlice, Slices, square_batches
 from cbirbench.store import Store
 
 if TYPE_CHECKING:
@@ -155,25 +155,14 @@ def _explained(
                 maps[item.slice_id] = entry[0]["map"]
     if todo:
         with progress.stage(f"{title}: explaining", len(todo) * plan.relax.masks) as advance:
-            for group in _groups_of_one_size(todo):
-                hu = np.stack([pad_to_square(item.hu) for item in group])
+            for positions, hu in square_batches(Slices(tuple(todo)), EXPLAINED_TOGETHER):
                 images = prepared(extractor, hu, device=plan.device, name=contender.name)
                 made = _importance(contender, extractor, images, plan, advance)
-                for item, importance in zip(group, made, strict=True):
+                for position, importance in zip(positions, made, strict=True):
+                    item = todo[position]
                     store.write("maps", map_keys[item.slice_id], {"map": importance})
                     maps[item.slice_id] = importance
     return {slice_id: maps[slice_id] for slice_id in map_keys}, map_keys
-
-
-def _groups_of_one_size(items: Sequence[CTSlice]) -> list[list[CTSlice]]:
-    by_side: dict[int, list[CTSlice]] = {}
-    for item in items:
-        by_side.setdefault(item.side, []).append(item)
-    return [
-        same[start : start + EXPLAINED_TOGETHER]
-        for same in by_side.values()
-        for start in range(0, len(same), EXPLAINED_TOGETHER)
-    ]
 
 
 def _importance(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +24,6 @@ from cbirbench.report.scoreboard import Scoreboard, scoreboard
 from cbirbench.results import RunOutcome
 from cbirbench.slices import Slices
 from cbirbench.store import Store, as_json, key_of
-
-if TYPE_CHECKING:
-    pass
 
 
 def execute(plan: Plan, out: Path, store: Store, progress: Progress, command: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -69,6 +70,18 @@ class CTSlice:
     def mask_fraction(self) -> float:
         """Share of the slice's own pixels that the target organ covers; NaN without a mask."""
         return float("nan") if self.mask is None else float(np.count_nonzero(self.mask)) / self.mask.size
+
+    @cached_property
+    def _digest(self) -> str:
+        # Kept: the keys of every run and extractor ask for it, and a cohort is a gigabyte to hash.
+        digest = hashlib.sha256()
+        # int: NumPy's integers print otherwise, and a slice read from the cache has Python's.
+        numbers = (int(self.z_index), int(self.label), self.hu.shape)
+        identity = (self.slice_id, self.patient_id, self.volume_id, *numbers)
+        digest.update(repr(identity).encode())
+        digest.update(np.ascontiguousarray(self.hu).tobytes())
+        digest.update(b"none" if self.mask is None else np.ascontiguousarray(self.mask).tobytes())
+        return digest.hexdigest()
 
     @property
     def side(self) -> int:
@@ -173,14 +186,7 @@ class Slices(Sequence[CTSlice]):
 
 def slice_fingerprint(item: CTSlice) -> str:
     """SHA-256 of one slice's identity, label, HU and mask."""
-    digest = hashlib.sha256()
-    # int: NumPy's integers print otherwise, and a slice read from the cache has Python's.
-    numbers = (int(item.z_index), int(item.label), item.hu.shape)
-    identity = (item.slice_id, item.patient_id, item.volume_id, *numbers)
-    digest.update(repr(identity).encode())
-    digest.update(np.ascontiguousarray(item.hu).tobytes())
-    digest.update(b"none" if item.mask is None else np.ascontiguousarray(item.mask).tobytes())
-    return digest.hexdigest()
+    return item._digest
 
 
 def square_batches(slices: Slices, batch_size: int) -> Iterator[tuple[list[int], NDArray[np.int16]]]:

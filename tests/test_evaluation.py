@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from cbirbench.errors import MissingError, PluginError
-from cbirbench.evaluation import _checked_values, _groups_of_one_size, _importance
+from cbirbench.evaluation import EXPLAINED_TOGETHER, _checked_values, _importance
 from cbirbench.explain.relax import RelaxOptions
-from cbirbench.slices import CTSlice
+from cbirbench.slices import CTSlice, Slices, square_batches
 
 
 def a_slice(name: str, rows: int, columns: int) -> CTSlice:
@@ -18,7 +18,8 @@ def a_slice(name: str, rows: int, columns: int) -> CTSlice:
 
 def test_explained_together_are_slices_of_one_size_each_once() -> None:
     items = [a_slice(f"a{i}", 4, 4) for i in range(19)] + [a_slice(f"b{i}", 6, 5) for i in range(3)]
-    groups = _groups_of_one_size(items)
+    batches = square_batches(Slices(tuple(items)), EXPLAINED_TOGETHER)
+    groups = [[items[position] for position in positions] for positions, _ in batches]
     assert [len(group) for group in groups] == [8, 8, 3, 3]
     assert all(len({item.side for item in group}) == 1 for group in groups)
     assert sorted(item.slice_id for group in groups for item in group) == sorted(s.slice_id for s in items)
