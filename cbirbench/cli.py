@@ -86,13 +86,23 @@ def run(
     benchmark: Annotated[str, typer.Argument(help="phantom, decathlon, or another installed benchmark.")],
     extractors: Annotated[
         str, typer.Option(help="Names, comma-separated; the others are compared with the first.")
-    ],
+    ] = "ours,simsiam,imagenet,hog,gabor",
     metrics: Annotated[
         str, typer.Option(help="Names, comma-separated; map@10 for a K of your own.")
     ] = "map,knn-accuracy,relevance-rank",
     runs: Annotated[
         int | None,
         typer.Option(help="Trainings of each trainable extractor (default: the profile's number)."),
+    ] = None,
+    eval_every: Annotated[
+        int | None,
+        typer.Option(metavar="EPOCHS", help="Evaluate this often while training, for curves.", min=0),
+    ] = None,
+    explain_every: Annotated[
+        int | None,
+        typer.Option(
+            metavar="EPOCHS", help="The same for metrics on explanations, which cost far more.", min=0
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="The seeds of all runs derive from it.", min=0)] = 0,
     profile: Annotated[
@@ -127,6 +137,8 @@ def run(
             extractors=_names(extractors),
             metrics=_names(metrics),
             runs=runs,
+            eval_every=eval_every,
+            explain_every=explain_every,
             seed=seed,
             profile=profile.value,
             data=data,
@@ -186,6 +198,67 @@ def report(
 
         write_report(folder, results.read_summary(folder))
         _show(folder, as_json=as_json)
+
+
+@app.command()
+def views(
+    benchmark: Annotated[str, typer.Argument(help="phantom, decathlon, or another installed benchmark.")],
+    augmentation: Annotated[
+        str, typer.Option(help="hu-clip, wide-window, or another installed augmentation.")
+    ],
+    count: Annotated[int, typer.Option(help="How many slices, each with its two views.")] = 6,
+    size: Annotated[int, typer.Option(help="Side of the views in pixels.")] = 224,
+    seed: Annotated[int, typer.Option(help="Decides the slices and every random change.", min=0)] = 0,
+    profile: Annotated[
+        Profile, typer.Option(help="The paper's text or its released program.")
+    ] = Profile.PAPER,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the scans, for benchmarks that read scans.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME.OPTION=VALUE", help="Set an option; may be given many times."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The picture: .png, .svg or .pdf.")] = Path("views.png"),
+) -> None:
+    """Draw the training views that an augmentation makes of gallery slices."""
+    with _reported():
+        from cbirbench.console import ConsoleProgress
+        from cbirbench.store import Store, cache_folder
+        from cbirbench.view_sampling import ViewRequest, draw_sample_views
+
+        request = ViewRequest(
+            benchmark=benchmark,
+            augmentation=augmentation,
+            count=count,
+            size=size,
+            seed=seed,
+            profile=profile.value,
+            data=data,
+            assignments=tuple(assignments or ()),
+        )
+        progress = ConsoleProgress(_console(stderr=True), quiet=False)
+        drawn = draw_sample_views(request, out, Store(cache_folder()), progress)
+        for note in drawn.notes:
+            typer.echo(f"Note: {note}", err=True)
+        typer.echo(f"Wrote {out}: {drawn.title}")
+        for departure in drawn.departures:
+            typer.echo(f"  changed: {departure}")
+
+
+@app.command()
+def paper(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="RUN_DIR...", help="Folders of finished runs, on the same data.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the tables and figures.")] = Path("paper-tables"),
+) -> None:
+    """Write the paper's tables 1 to 5 (Markdown, LaTeX) and figures 2, 3, 6 and 7 from finished runs."""
+    with _reported():
+        from cbirbench.paper import write_paper
+
+        for path in write_paper(folders, out):
+            typer.echo(f"Wrote {path}")
 
 
 @app.command()

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from cbirbench import keys
+from cbirbench.curves import Curves
 from cbirbench.extraction import embedded, prepared
 from cbirbench.interfaces import Progress, Trainable
 from cbirbench.plan import Contender, Plan, run_seed
@@ -49,19 +50,24 @@ def seconds_per_image(plan: Plan, contender: Contender, slices: Slices) -> float
     return min(times[1:])
 
 
-def stages_ahead(plan: Plan, gallery: Slices, queries: Slices, store: Store) -> list[Stage]:
+def stages_ahead(
+    plan: Plan, gallery: Slices, queries: Slices, store: Store, progress: Progress
+) -> list[Stage]:
     """Training and explaining that no cache entry spares, with the seconds each will take."""
     stages = []
     explained = [item for item in queries if keys.explainable(item)] if plan.explains else []
     for contender in plan.contenders:
         extractor = contender.make()
         fresh = keys.untrained(plan, contender, extractor)
-        untrained, unexplained = 0, 0
+        untrained, unexplained, looks, explained_looks = 0, 0, 0, 0
         for run in range(contender.runs):
             shaped_by = fresh
             if isinstance(extractor, Trainable):
                 key = keys.weights(fresh, gallery, run_seed(plan.request.seed, run))
-                untrained += not store.has("weights", key)
+                ahead = Curves(plan, contender, extractor, key, gallery, queries, store, progress).ahead
+                untrained += bool(ahead) or not store.has("weights", key)
+                looks += len(ahead)
+                explained_looks += sum(explains for _, explains in ahead)
                 shaped_by = keys.trained(key)
             unexplained += sum(
                 not store.has("maps", keys.importance_map(plan, shaped_by, item)) for item in explained
@@ -74,6 +80,12 @@ def stages_ahead(plan: Plan, gallery: Slices, queries: Slices, store: Store) -> 
             what = f"training {contender.name}, {untrained} run{'s' if untrained > 1 else ''}"
             shrink = f"--runs N, or the options of {contender.name}"
             stages.append(Stage(what, views * TRAINING_PASSES * seconds, shrink))
+        if looks:
+            images = (
+                looks * (len(gallery) + len(queries)) + explained_looks * len(explained) * plan.relax.masks
+            )
+            what = f"evaluating {contender.name} {looks} times while it trains"
+            stages.append(Stage(what, images * seconds, "a larger --eval-every and --explain-every"))
         if unexplained:
             what = f"explaining {unexplained} embeddings of {contender.name}, {plan.relax.masks} masks each"
             shrink = "--set relax.masks=N, or --metrics without relevance-rank"
@@ -85,7 +97,7 @@ def announce_long_work(
     plan: Plan, gallery: Slices, queries: Slices, store: Store, progress: Progress
 ) -> None:
     """Say what each stage will take and which option shrinks it, where all of it takes over ten minutes."""
-    stages = stages_ahead(plan, gallery, queries, store)
+    stages = stages_ahead(plan, gallery, queries, store, progress)
     total = sum(stage.seconds for stage in stages)
     if total < WORTH_SAYING_S:
         return

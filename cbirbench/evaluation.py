@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cbirbench import keys
-from cbirbench.errors import CbirbenchError, MissingError, PluginError
-from cbirbench.explain.native import to_native
-from cbirbench.explain.relax import importance_maps
-from cbirbench.extraction import embed_slices, prepared
-from cbirbench.interfaces import Evidence, Extractor, Metric, Progress, Trainable
+from cbirbench.curves import Curves
+from cbirbench.errors import MissingError
+from cbirbench.extraction import embed_slices
+from cbirbench.interfaces import Evidence, Extractor, Progress, Trainable, TrainingRecord
 from cbirbench.plan import Contender, Plan, run_seed
 from cbirbench.ranking import Ranking, rank
 from cbirbench.results import RunOutcome
-from cbirbench.slices import CTSlice, Slices, square_batches
-from cbirbench.store import Store
+from cbirbench.scoring import evidence, explanations, scored
+from cbirbench.slices import CTSlice, Slices
+from cbirbench.store import Store, as_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
-
-EXPLAINED_TOGETHER = 8
-"""Images that share one rendering of the masks; their maps are kept in the cache as soon as they are made."""
 
 
 def run_once(
@@ -40,14 +37,12 @@ def run_once(
     title = contender.name + (f", run {run + 1} of {contender.runs}" if contender.runs > 1 else "")
     extractor = contender.make()
     shaped_by = keys.untrained(plan, contender, extractor)
-    weights: dict[str, NDArray[Any]] = {}
-    history: list[dict[str, float]] = []
-    seed = None
+    training: _Training | None = None
     if isinstance(extractor, Trainable):
-        seed = run_seed(plan.request.seed, run)
-        key = keys.weights(shaped_by, gallery, seed)
-        weights, history = _trained(extractor, key, gallery, seed, store, progress, title)
-        shaped_by = keys.trained(key)
+        training = _trained(
+            plan, contender, extractor, shaped_by, run, gallery, queries, store, progress, title
+        )
+        shaped_by = keys.trained(training.key)
     vectors = [
         _embedded(
             plan, contender, extractor, shaped_by, slices, store, progress, f"{title}: embedding {split}"
@@ -60,41 +55,69 @@ def run_once(
     return RunOutcome(
         extractor=contender.name,
         run=run,
-        seed=seed,
+        seed=training.seed if training else None,
         gallery_embeddings=vectors[0],
         query_embeddings=vectors[1],
         neighbours=ranking.neighbours,
         distances=ranking.distances,
         values=values,
         maps=maps,
-        weights=weights,
-        training=history,
+        weights=training.weights if training else {},
+        training=training.record.epochs if training else (),
+        resumed_from_epoch=training.record.resumed_from_epoch if training else None,
+        curve=training.curves.rows(values) if training else (),
     )
 
 
+@dataclass(frozen=True)
+class _Training:
+    """What a training leaves for the rest of its run."""
+
+    key: str
+    seed: int
+    weights: dict[str, NDArray[Any]]
+    record: TrainingRecord
+    curves: Curves
+
+
 def _trained(
+    plan: Plan,
+    contender: Contender,
     extractor: Trainable,
-    key: str,
+    shaped_by: keys.ShapedBy,
+    run: int,
     gallery: Slices,
-    seed: int,
+    queries: Slices,
     store: Store,
     progress: Progress,
     title: str,
-) -> tuple[dict[str, NDArray[Any]], list[dict[str, float]]]:
+) -> _Training:
     """Train, or take the weights of an equal training from the cache."""
     import torch
 
+    seed = run_seed(plan.request.seed, run)
+    key = keys.weights(shaped_by, gallery, seed)
+    curves = Curves(plan, contender, extractor, key, gallery, queries, store, progress)
     entry = store.read("weights", key)
-    if entry is None:
-        progress.note(f"{title}: training on {len(gallery)} slices")
-        history = extractor.fit(gallery, seed=seed, workspace=store.workspace(key), progress=progress)
-        weights = {name: tensor.detach().cpu().numpy() for name, tensor in extractor.weights().items()}
-        store.write("weights", key, weights, {"history": history})
-        store.forget_workspace(key)
-        return weights, history
-    weights, metadata = entry
-    extractor.load_weights({name: torch.from_numpy(array) for name, array in weights.items()})
-    return weights, metadata["history"]
+    if entry is not None and not curves.ahead:
+        weights, metadata = entry
+        extractor.load_weights({name: torch.from_numpy(array) for name, array in weights.items()})
+        return _Training(key, seed, weights, TrainingRecord(**metadata), curves)
+    again = "" if entry is None else " once more, for its curves"
+    progress.note(f"{title}: training on {len(gallery)} slices{again}")
+    try:
+        record = extractor.fit(
+            gallery, seed=seed, workspace=store.workspace(key), progress=progress, watcher=curves
+        )
+    except torch.OutOfMemoryError as error:
+        raise MissingError(
+            f"{contender.name} ran out of GPU memory while it was trained.",
+            "Use a GPU with more memory, a smaller batch or image, or --device cpu.",
+        ) from error
+    weights = {name: tensor.detach().cpu().numpy() for name, tensor in extractor.weights().items()}
+    store.write("weights", key, weights, as_json(record))
+    store.forget_workspace(key)
+    return _Training(key, seed, weights, record, curves)
 
 
 def _embedded(
@@ -155,35 +178,10 @@ def _explained(
                 maps[item.slice_id] = entry[0]["map"]
     if todo:
         with progress.stage(f"{title}: explaining", len(todo) * plan.relax.masks) as advance:
-            for positions, hu in square_batches(Slices(tuple(todo)), EXPLAINED_TOGETHER):
-                images = prepared(extractor, hu, device=plan.device, name=contender.name)
-                made = _importance(contender, extractor, images, plan, advance)
-                for position, importance in zip(positions, made, strict=True):
-                    item = todo[position]
-                    store.write("maps", map_keys[item.slice_id], {"map": importance})
-                    maps[item.slice_id] = importance
+            for item, importance in explanations(plan, contender, extractor, todo, advance):
+                store.write("maps", map_keys[item.slice_id], {"map": importance})
+                maps[item.slice_id] = importance
     return {slice_id: maps[slice_id] for slice_id in map_keys}, map_keys
-
-
-def _importance(
-    contender: Contender, extractor: Extractor, images: Tensor, plan: Plan, advance: Callable[[int], None]
-) -> NDArray[np.float32]:
-    import torch
-
-    try:
-        return importance_maps(extractor, images, plan.relax, advance=advance)
-    except CbirbenchError as error:
-        raise type(error)(f"{contender.name}: {error.problem}", error.remedy) from error
-    except torch.OutOfMemoryError as error:
-        raise MissingError(
-            f"{contender.name} ran out of GPU memory while it was explained.",
-            "Give it less at once: --set relax.batch_size=N, or use --device cpu.",
-        ) from error
-    except Exception as error:
-        raise PluginError(
-            f"{contender.name} failed on masked images: {type(error).__name__}: {error}",
-            "An extractor must embed any image in 0..1; leave it out, or run without relevance-rank.",
-        ) from error
 
 
 def _scored(
@@ -200,7 +198,7 @@ def _scored(
 ) -> dict[str, NDArray[np.float64]]:
     """One value a query for every metric; those on explanations are cached, since they sort every pixel."""
     values: dict[str, NDArray[np.float64]] = {}
-    evidence: Evidence | None = None
+    found: Evidence | None = None
     for metric, plugin in zip(plan.metrics, plan.metric_plugins, strict=True):
         key = ""
         if metric.needs == "explanations":
@@ -209,45 +207,11 @@ def _scored(
             if entry is not None:
                 values[metric.name] = entry[0]["values"]
                 continue
-        if evidence is None:
-            evidence = _evidence(plan, gallery, queries, vectors, ranking, maps)
+        if found is None:
+            found = evidence(gallery, queries, vectors, ranking, maps)
         with progress.stage(f"{title}: {metric.name}", 1) as advance:
-            values[metric.name] = _checked_values(metric, metric.per_query(evidence), len(queries))
+            values[metric.name] = scored(metric, found)
             advance(1)
         if key:
             store.write("scores", key, {"values": values[metric.name]})
     return values
-
-
-def _evidence(
-    plan: Plan,
-    gallery: Slices,
-    queries: Slices,
-    vectors: Sequence[NDArray[np.float32]],
-    ranking: Ranking,
-    maps: dict[str, NDArray[np.float32]],
-) -> Evidence:
-    return Evidence(
-        query_labels=queries.labels,
-        gallery_labels=gallery.labels,
-        neighbours=ranking.neighbours,
-        distances=ranking.distances,
-        query_embeddings=vectors[1],
-        gallery_embeddings=vectors[0],
-        maps=[
-            to_native(maps[item.slice_id], item.hu.shape) if item.slice_id in maps else None
-            for item in queries
-        ],
-        masks=[None if item.mask is None else item.mask > 0 for item in queries],
-    )
-
-
-def _checked_values(metric: Metric, values: Any, count: int) -> NDArray[np.float64]:
-    array = np.asarray(values, dtype=np.float64)
-    if array.shape != (count,) or np.isinf(array).any():
-        raise PluginError(
-            f"The metric {metric.name!r} must give one finite or NaN value for each of {count} queries, "
-            f"got shape {array.shape}" + (" with infinite values." if np.isinf(array).any() else "."),
-            "Report it to the plugin's authors.",
-        )
-    return array

@@ -38,6 +38,15 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     family: ClassVar[str] = ""
 
+    def shaping(self) -> dict[str, Any]:
+        """The values that can change a number, as JSON: all but those declared with ``result=False``."""
+        beside = {
+            name
+            for name, info in type(self).model_fields.items()
+            if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("result") is False
+        }
+        return self.model_dump(mode="json", exclude=beside)
+
 
 def option(
     default: Any,
@@ -47,6 +56,7 @@ def option(
     source: str = "",
     profiles: Mapping[ProfileName, Any] | None = None,
     protocol: bool = True,
+    result: bool = True,
     **bounds: Any,
 ) -> Any:
     """Declare one option of a plugin.
@@ -59,13 +69,16 @@ def option(
         profiles: Values that other profiles give it, ``{"released-code": ...}``.
         protocol: Whether a value other than the profile's departs from it; not so for a path or a batch size
             that changes no result.
+        result: False where no value of it can change any number, not even the last digit (how often a
+            checkpoint is written): what was computed with another value is then used again.
         **bounds: pydantic's constraints: ``ge``, ``gt``, ``le``, ``lt``, ``min_length``.
     """
     extra: dict[str, Any] = {
         "unit": unit,
         "source": source,
         "profiles": dict(profiles or {}),
-        "protocol": protocol,
+        "protocol": protocol and result,
+        "result": result,
     }
     return Field(default, description=description, json_schema_extra=extra, validate_default=True, **bounds)
 
@@ -167,24 +180,56 @@ class Extractor(Protocol):
         ...
 
 
+class Watcher(Protocol):
+    """Evaluates an extractor while it trains, for curves over epochs. It never steers the training."""
+
+    def wants(self, epoch: int) -> bool:
+        """Whether `look` is to be called after that epoch; epoch 0 is the start, before the first one."""
+        ...
+
+    def look(self, epoch: int) -> None:
+        """Embed with the extractor as it is now."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """How a training went.
+
+    Attributes:
+        epochs: One row an epoch, with ``epoch`` (from 1), ``loss`` and whatever else was watched.
+        resumed_from_epoch: The last epoch of the checkpoint from which an interrupted training went on; None
+            where it ran through.
+    """
+
+    epochs: Sequence[Mapping[str, float]]
+    resumed_from_epoch: int | None = None
+
+
 class Trainable(ABC):
     """An extractor that learns from the gallery before it is evaluated. Opting in is inheriting from it."""
 
     @abstractmethod
     def fit(
-        self, slices: Slices, *, seed: int, workspace: Path, progress: Progress
-    ) -> list[dict[str, float]]:
-        """Train on the gallery's slices.
+        self, slices: Slices, *, seed: int, workspace: Path, progress: Progress, watcher: Watcher
+    ) -> TrainingRecord:
+        """Train on the gallery's slices, or go on with a training of the same seed and slices.
 
         Args:
             slices: The training slices; labels and masks are not to be looked at.
             seed: Reaches every source of randomness.
-            workspace: A folder for files that the training needs while it runs.
+            workspace: A folder of this training alone. What lies there when `fit` is called was left by an
+                interrupted `fit` with the same options, slices and seed.
             progress: Where to report.
-
-        Returns:
-            One row an epoch, with ``epoch``, ``loss`` and whatever else was watched.
+            watcher: To be asked after each epoch, and before the first as epoch 0; while it looks, `embed`
+                gives the embeddings of that epoch, and nothing of the training may change. A checkpoint may
+                be taken up only if the watcher wants none of the epochs that it leaves out.
         """
+
+    @property
+    @abstractmethod
+    def epochs(self) -> int:
+        """How many epochs `fit` trains."""
 
     @abstractmethod
     def training_views(self, slice_count: int) -> int:

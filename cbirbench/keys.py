@@ -24,7 +24,7 @@ def untrained(plan: Plan, contender: Contender, extractor: Extractor) -> ShapedB
         "extractor": contender.name,
         "distribution": [plugin.distribution, plugin.version],
         "source": registry.source_digest(plugin.package),
-        "options": as_json(contender.options),
+        "options": contender.options.shaping(),
         "fingerprint": as_json(extractor.fingerprint()),
         "device": plan.device,
         "versions": versions(plugin.distribution),
@@ -70,24 +70,51 @@ def importance_map(plan: Plan, shaped_by: ShapedBy, item: CTSlice) -> str:
         {
             **shaped_by,
             "slice": slice_fingerprint(item),
-            "relax": as_json(plan.relax),
-            "relax_source": registry.source_digest("cbirbench.explain"),
+            **_explained_by(plan),
         }
     )
+
+
+def _explained_by(plan: Plan) -> ShapedBy:
+    return {"relax": as_json(plan.relax), "relax_source": registry.source_digest("cbirbench.explain")}
+
+
+def _scored_by(metric: Metric, plugin: Plugin) -> ShapedBy:
+    return {
+        "metric": metric.name,
+        "options": as_json(metric.options),
+        "plugin": [plugin.distribution, plugin.version, registry.source_digest(plugin.package)],
+        "versions": versions(plugin.distribution),
+    }
+
+
+def curve(
+    plan: Plan,
+    training_key: str,
+    epoch: int,
+    metric: Metric,
+    plugin: Plugin,
+    gallery: Slices,
+    queries: Slices,
+) -> str:
+    """Key of a metric's values after one epoch of a training."""
+    shaped_by: ShapedBy = {
+        "training": training_key,
+        "epoch": epoch,
+        "gallery": gallery.fingerprint(),
+        "queries": queries.fingerprint(),
+        "distance": plan.run_options.distance,
+        "batch_size": plan.run_options.batch_size,
+        **_scored_by(metric, plugin),
+    }
+    if metric.needs == "explanations":
+        shaped_by |= _explained_by(plan)
+    return key_of(shaped_by)
 
 
 def explanation_scores(metric: Metric, plugin: Plugin, maps: dict[str, str], queries: Slices) -> str:
     """Key of a metric's values on importance maps."""
-    return key_of(
-        {
-            "metric": metric.name,
-            "options": as_json(metric.options),
-            "plugin": [plugin.distribution, plugin.version, registry.source_digest(plugin.package)],
-            "versions": versions(plugin.distribution),
-            "maps": maps,
-            "queries": queries.fingerprint(),
-        }
-    )
+    return key_of({**_scored_by(metric, plugin), "maps": maps, "queries": queries.fingerprint()})
 
 
 def explainable(item: CTSlice) -> bool:

@@ -39,6 +39,8 @@ class Request:
         extractors: Names or aliases; the first is the one that the others are compared with.
         metrics: Names, ``map@5`` for a K of one's own.
         runs: Trainings of each trainable extractor; None for the profile's or the benchmark's number.
+        eval_every: Epochs between evaluations while training; None or 0 for none.
+        explain_every: The same for metrics that need explanations.
         seed: Seeds of all runs derive from it.
         profile: ``paper`` or ``released-code``.
         data: Where the scans are, for benchmarks that read scans.
@@ -51,6 +53,8 @@ class Request:
     extractors: tuple[str, ...]
     metrics: tuple[str, ...] = DEFAULT_METRICS
     runs: int | None = None
+    eval_every: int | None = None
+    explain_every: int | None = None
     seed: int = 0
     profile: ProfileName = "paper"
     data: Path | None = None
@@ -116,7 +120,7 @@ class Plan:
             {
                 "benchmark": [self.benchmark_plugin.name, as_json(self.benchmark_options)],
                 "sources": [as_json(source) for source in self.sources],
-                "contenders": [[c.name, as_json(c.options), c.runs] for c in self.contenders],
+                "contenders": [[c.name, c.options.shaping(), c.runs] for c in self.contenders],
                 "metrics": [
                     [metric.name, plugin.name]
                     for metric, plugin in zip(self.metrics, self.metric_plugins, strict=True)
@@ -152,10 +156,16 @@ def build(request: Request) -> Plan:
     benchmark_plugin = registry.find("benchmark", request.benchmark)
     benchmark_class = registry.load(benchmark_plugin)
     settings = Settings(request.profile, benchmark_class.defaults, assignments)
-    run_options = settings.resolve(RunOptions, ["run"], runs=request.runs)
+    run_options = settings.resolve(
+        RunOptions,
+        ["run"],
+        runs=request.runs,
+        eval_every=request.eval_every,
+        explain_every=request.explain_every,
+    )
     relax = settings.resolve(RelaxOptions, ["relax"])
     assert isinstance(run_options, RunOptions) and isinstance(relax, RelaxOptions)
-    benchmark_options = _benchmark_options(settings, benchmark_plugin, benchmark_class.options_type, request)
+    benchmark_options = resolve_benchmark(settings, benchmark_plugin, request.data)
     benchmark: Benchmark = registry.make(benchmark_plugin, benchmark_options)
     metric_plugins, metrics = _metrics(settings, request.metrics)
     device = choose_device(request.device)
@@ -166,7 +176,7 @@ def build(request: Request) -> Plan:
         settings.disregard("relax")
     if not any(contender.trained for contender in contenders):
         settings.disregard("run", "runs")
-    notes = _leftovers(settings, assignments)
+    notes = [*leftovers(settings, assignments), *_idle_curves(run_options, metrics, contenders)]
     return Plan(
         request=request,
         benchmark_plugin=benchmark_plugin,
@@ -185,17 +195,39 @@ def build(request: Request) -> Plan:
     )
 
 
-def _benchmark_options(
-    settings: Settings, plugin: Plugin, options_type: type[Options], request: Request
-) -> Options:
+def _idle_curves(
+    options: RunOptions, metrics: Sequence[Metric], contenders: Sequence[Contender]
+) -> list[str]:
+    """Notes on curves that were asked for and have nothing to show."""
+    trained = any(contender.trained for contender in contenders)
+    notes = []
+    for flag, stride, explained in (
+        ("--eval-every", options.eval_every, False),
+        ("--explain-every", options.explain_every, True),
+    ):
+        due = any((metric.needs == "explanations") == explained for metric in metrics)
+        if stride and not (trained and due):
+            which = "no metric on explanations" if explained else "no metric but those on explanations"
+            lacking = which if trained else "no extractor that trains"
+            notes.append(f"{flag} {stride} has no effect: this run has {lacking}.")
+    return notes
+
+
+def resolve_benchmark(settings: Settings, plugin: Plugin, data: Path | None) -> Options:
+    """A benchmark's options; `data`, where given, outranks what ``--set`` says.
+
+    Raises:
+        UsageError: `data` was given and the benchmark reads no scans, or a value does not fit.
+    """
+    options_type = registry.load(plugin).options_type
     fixed: dict[str, Any] = {}
-    if request.data is not None:
+    if data is not None:
         if "data" not in options_type.model_fields:
             raise UsageError(
-                f"The benchmark {plugin.name!r} reads no scans, but --data {request.data} was given.",
+                f"The benchmark {plugin.name!r} reads no scans, but --data {data} was given.",
                 "Leave --data out, or name a benchmark that reads scans, such as decathlon.",
             )
-        fixed["data"] = request.data
+        fixed["data"] = data
     return settings.resolve(options_type, plugin.names, **fixed)
 
 
@@ -296,20 +328,24 @@ def _check_sources(sources: Sequence[Source], benchmark: str) -> None:
         )
 
 
-def _leftovers(settings: Settings, assignments: Sequence[Assignment]) -> list[str]:
+def leftovers(settings: Settings, assignments: Sequence[Assignment]) -> list[str]:
     """Notes on assignments that nothing of this run took up; a name that nobody has is an error."""
     notes = []
+    own: dict[str, type[Options]] = {"run": RunOptions, "relax": RelaxOptions}
     known = {name for kind in registry.GROUPS for plugin in registry.installed(kind) for name in plugin.names}
     for given in [given for given in assignments if given not in settings.used]:
-        if given.name not in known:
+        if given.name not in known | own.keys():
             raise UsageError(
                 f"--set {given}: nothing is called {given.name!r}.",
-                f"{registry.nearest(given.name, known | {'run', 'relax'})}Names are those of "
+                f"{registry.nearest(given.name, known | own.keys())}Names are those of "
                 "`cbirbench plugins list`, and run and relax.",
             )
+        if given.name in own:
+            settings.resolve(own[given.name], [given.name], departs=False)
         for kind in registry.GROUPS:
             for plugin in registry.installed(kind):
                 if given.name in plugin.names and not plugin.problem:
                     settings.resolve(registry.load(plugin).options_type, plugin.names, departs=False)
-        notes.append(f"--set {given} has no effect: {given.name} takes no part in this run.")
+        reason = "only a run uses it" if given.name in own else f"{given.name} takes no part in this run"
+        notes.append(f"--set {given} has no effect: {reason}.")
     return notes

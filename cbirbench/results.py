@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 STATE_FILE = "run.json"
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.md"
+CURVES_TABLE = "curves.parquet"
+CURVES_FIGURE = "figures/curves.png"
 
 FILES = {
     REPORT_FILE: "the table and what it means, for people",
@@ -30,6 +32,8 @@ FILES = {
     "neighbours.parquet": "extractor, run, query_id, rank from 1, gallery_id, distance",
     "slices.parquet": "slice_id, split, patient_id, volume_id, z_index, label, mask_fraction",
     "training.parquet": "extractor, run, epoch, loss and what else was watched",
+    CURVES_TABLE: "extractor, run, epoch, metric, mean over the queries it is defined for, their number",
+    "figures": "curves.png: the scores over epochs, mean and deviation over runs",
     "embeddings": "EXTRACTOR/run-NNN.safetensors: gallery and query, float32, rows as in slices.parquet",
     "maps": "EXTRACTOR/run-NNN.safetensors: importance maps by slice_id, at the extractor's image size",
     "weights": "EXTRACTOR/run-NNN.safetensors: trained weights",
@@ -56,6 +60,8 @@ class RunOutcome:
         maps: Importance maps of the explained queries at the extractor's resolution, by slice id.
         weights: Trained weights; empty for a deterministic extractor.
         training: One row an epoch; empty for a deterministic extractor.
+        resumed_from_epoch: See `cbirbench.interfaces.TrainingRecord`.
+        curve: Scores after some epochs: epoch, metric, value, defined; empty where none were asked for.
     """
 
     extractor: str
@@ -69,10 +75,17 @@ class RunOutcome:
     maps: Mapping[str, NDArray[np.float32]]
     weights: Mapping[str, NDArray[Any]]
     training: Sequence[Mapping[str, float]]
+    resumed_from_epoch: int | None = None
+    curve: Sequence[Mapping[str, Any]] = ()
 
     def file(self, folder: str) -> str:
         """Where this run's arrays of a kind are, relative to the run's folder."""
         return f"{folder}/{self.extractor}/run-{self.run:03d}.safetensors"
+
+    def without_arrays(self) -> RunOutcome:
+        """The same without what `write_outcome_arrays` has written: that fills the memory over many runs."""
+        nothing = np.empty((0, 0), dtype=np.float32)
+        return replace(self, gallery_embeddings=nothing, query_embeddings=nothing, maps={}, weights={})
 
 
 def check_free(out: Path, key: str) -> None:
@@ -104,9 +117,19 @@ def claim(out: Path, key: str, command: str) -> None:
 
 
 def release(out: Path) -> None:
-    """Remove a folder that holds nothing but the mark of a run that was cut off."""
-    if out.is_dir() and [path.name for path in out.iterdir()] == [STATE_FILE]:
-        (out / STATE_FILE).unlink()
+    """Remove what a run that was cut off left; all that it computed is in the cache."""
+    import shutil
+
+    state = out / STATE_FILE
+    if not state.is_file() or _read_json(state).get("finished"):
+        return
+    for name in FILES:
+        if (out / name).is_dir():
+            shutil.rmtree(out / name)
+        else:
+            (out / name).unlink(missing_ok=True)
+    if [path.name for path in out.iterdir()] == [STATE_FILE]:
+        state.unlink()
         out.rmdir()
 
 
@@ -124,13 +147,16 @@ def present(out: Path) -> dict[str, str]:
 def write_tables(
     out: Path, benchmark: str, gallery: Slices, queries: Slices, outcomes: Sequence[RunOutcome]
 ) -> None:
-    """Write slices.parquet, scores.parquet, neighbours.parquet and training.parquet."""
+    """Write slices, scores, neighbours, training and curves as Parquet, the last two where there are any."""
     write_table(out / "slices.parquet", slices_table(gallery, queries))
     write_table(out / "scores.parquet", scores_table(benchmark, queries, outcomes))
     write_table(out / "neighbours.parquet", neighbours_table(gallery, queries, outcomes))
-    training = training_table(outcomes)
-    if len(training):
-        write_table(out / "training.parquet", training)
+    for name, table in (
+        ("training.parquet", training_table(outcomes)),
+        (CURVES_TABLE, curves_table(outcomes)),
+    ):
+        if len(table):
+            write_table(out / name, table)
 
 
 def write_outcome_arrays(out: Path, outcome: RunOutcome) -> None:
@@ -229,6 +255,18 @@ def training_table(outcomes: Sequence[RunOutcome]) -> pd.DataFrame:
         {"extractor": outcome.extractor, "run": outcome.run, **row}
         for outcome in outcomes
         for row in outcome.training
+    ]
+    return pd.DataFrame(rows)
+
+
+def curves_table(outcomes: Sequence[RunOutcome]) -> pd.DataFrame:
+    """One row an extractor, run, epoch and metric; values are fractions of 1."""
+    import pandas as pd
+
+    rows = [
+        {"extractor": outcome.extractor, "run": outcome.run, **row}
+        for outcome in outcomes
+        for row in outcome.curve
     ]
     return pd.DataFrame(rows)
 

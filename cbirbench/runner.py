@@ -15,12 +15,13 @@ from cbirbench.environment import environment
 from cbirbench.errors import UsageError
 from cbirbench.estimate import announce_long_work
 from cbirbench.evaluation import run_once
+from cbirbench.figures.curves import draw_curves
 from cbirbench.interfaces import Progress
 from cbirbench.plan import Plan
 from cbirbench.reading import read_benchmark
 from cbirbench.report.machine import machine_report
 from cbirbench.report.markdown import report
-from cbirbench.report.scoreboard import Scoreboard, scoreboard
+from cbirbench.report.scoreboard import Scoreboard, heading, scoreboard
 from cbirbench.results import RunOutcome
 from cbirbench.slices import Slices
 from cbirbench.store import Store, as_json, key_of
@@ -48,26 +49,21 @@ def execute(plan: Plan, out: Path, store: Store, progress: Progress, command: st
     check_depth(plan, gallery)
     results.claim(out, key, command)
     announce_long_work(plan, gallery, queries, store, progress)
-    outcomes = [
-        run_once(plan, contender, run, gallery, queries, store, progress)
-        for contender in plan.contenders
-        for run in range(contender.runs)
-    ]
+    results.write_slices(out, gallery, queries, pixels=plan.request.pixels)
+    outcomes = []
+    for contender in plan.contenders:
+        for run in range(contender.runs):
+            outcome = run_once(plan, contender, run, gallery, queries, store, progress)
+            results.write_outcome_arrays(out, outcome)
+            outcomes.append(outcome.without_arrays())
     for path in store.discarded:
         progress.note(f"A damaged cache entry was thrown away and made again: {path.name}")
-    with progress.stage("Writing results", len(outcomes) + 2) as advance:
-        results.write_slices(out, gallery, queries, pixels=plan.request.pixels)
-        advance(1)
-        for outcome in outcomes:
-            results.write_outcome_arrays(out, outcome)
-            advance(1)
-        results.write_tables(out, plan.benchmark_plugin.name, gallery, queries, outcomes)
-        advance(1)
-        summary = as_json(summarise(plan, gallery, queries, outcomes, command, started))
-        summary["files"] = results.present(out)
-        board = write_report(out, summary)
-        results.write_summary(out, machine_report(summary, board))
-        results.finish(out, key, command)
+    results.write_tables(out, plan.benchmark_plugin.name, gallery, queries, outcomes)
+    summary = as_json(summarise(plan, gallery, queries, outcomes, command, started))
+    board = write_report(out, summary)
+    summary["files"] = results.present(out)
+    results.write_summary(out, machine_report(summary, board))
+    results.finish(out, key, command)
 
 
 def check_depth(plan: Plan, gallery: Slices) -> None:
@@ -85,7 +81,7 @@ def check_depth(plan: Plan, gallery: Slices) -> None:
 
 
 def write_report(out: Path, summary: Mapping[str, Any]) -> Scoreboard:
-    """Write report.md from a run's tables.
+    """Write report.md and its figure from a run's tables.
 
     Raises:
         DataError: A table is missing or damaged.
@@ -94,7 +90,13 @@ def write_report(out: Path, summary: Mapping[str, Any]) -> Scoreboard:
     trained = any(extractor["trained"] for extractor in summary["extractors"])
     training = results.read_table(out, "training.parquet") if trained else None
     board = scoreboard(summary, scores)
-    write_text(out / results.REPORT_FILE, report(summary, scores, training, board=board))
+    if (out / results.CURVES_TABLE).is_file():
+        title = board.title + (" (synthetic data)" if board.synthetic else "")
+        headings = {metric: heading(metric) for metric in board.metrics}
+        curves = results.read_table(out, results.CURVES_TABLE)
+        draw_curves(curves, out / results.CURVES_FIGURE, title=title, headings=headings)
+    shown = {**summary, "files": results.present(out)}
+    write_text(out / results.REPORT_FILE, report(shown, scores, training, board=board))
     return board
 
 
@@ -131,7 +133,11 @@ def summarise(
                 "aliases": [contender.alias] if contender.alias else [],
                 "trained": contender.trained,
                 "runs": contender.runs,
-                "seeds": [o.seed for o in outcomes if o.extractor == contender.name and o.seed is not None],
+                "training": [
+                    {"run": o.run, "seed": o.seed, "resumed_from_epoch": o.resumed_from_epoch}
+                    for o in outcomes
+                    if o.extractor == contender.name and o.seed is not None
+                ],
                 "distribution": contender.plugin.distribution,
                 "version": contender.plugin.version,
                 "options": contender.options,

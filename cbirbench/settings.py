@@ -32,6 +32,22 @@ class RunOptions(Options):
         "euclidean", description="Distance between embeddings.", source="released program"
     )
     batch_size: int = option(32, description="Slices embedded at once.", unit="slices", protocol=False, ge=1)
+    eval_every: int = option(
+        0,
+        description="Epochs between evaluations while training, for curves; 0: none.",
+        unit="epochs",
+        source="figures 6 and 7",
+        protocol=False,
+        ge=0,
+    )
+    explain_every: int = option(
+        0,
+        description="The same for metrics on explanations, which cost thousands of embeddings each.",
+        unit="epochs",
+        source="figures 6 and 7",
+        protocol=False,
+        ge=0,
+    )
 
 
 @dataclass(frozen=True)
@@ -221,7 +237,10 @@ def validated(options_type: type[Options], values: Mapping[str, Any], name: str)
         key = str(first["loc"][0])
         info = options_type.model_fields.get(key)
         meaning = f" It sets: {info.description}" if info is not None and info.description else ""
+        received = values.get(key, first["input"])
+        if isinstance(received, list) and all(isinstance(part, str) for part in received):
+            received = ",".join(received)  # as the user wrote it
         raise UsageError(
-            f"{name}.{key} does not take {values.get(key, first['input'])!r}: {reason}.",
+            f"{name}.{key} does not take {received!r}: {reason}.",
             f"Give it as --set {name}.{key}=VALUE.{meaning}",
         ) from error

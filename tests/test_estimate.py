@@ -80,7 +80,7 @@ def test_durations_as_a_person_says_them(seconds: float, words: str) -> None:
 def test_an_empty_cache_spares_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimate, "seconds_per_image", lambda *arguments: 2.0)
     plan = plan_of()
-    stages = stages_ahead(plan, *slices_of(plan), store)
+    stages = stages_ahead(plan, *slices_of(plan), store, Notes())
     # 3 runs x 2 views x 10 epochs x 4 slices, 3 passes each; 3 runs x 2 queries x 100 masks; 2 x 100.
     assert [stage.seconds for stage in stages] == [240 * 3 * 2.0, 600 * 2.0, 200 * 2.0]
     assert [stage.what for stage in stages] == [
@@ -95,8 +95,19 @@ def test_without_a_metric_on_explanations_only_training_lies_ahead(
 ) -> None:
     monkeypatch.setattr(estimate, "seconds_per_image", lambda *arguments: 1.0)
     plan = plan_of(metrics=("purity",), runs=1)
-    stages = stages_ahead(plan, *slices_of(plan), store)
+    stages = stages_ahead(plan, *slices_of(plan), store, Notes())
     assert [(stage.what, stage.seconds) for stage in stages] == [("training learned-offset, 1 run", 240.0)]
+
+
+def test_evaluating_while_training_counts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "seconds_per_image", lambda *arguments: 1.0)
+    plan = plan_of(runs=2, eval_every=2, explain_every=5)
+    stages = stages_ahead(plan, *slices_of(plan), store, Notes())
+    # Epochs 0, 2, 4, 6, 8 and 5, of each run 8 slices; at 0 and 5 two queries under 100 masks as well.
+    assert [(stage.what, stage.seconds) for stage in stages[:2]] == [
+        ("training learned-offset, 2 runs", 2 * 80 * 3.0),
+        ("evaluating learned-offset 12 times while it trains", 2 * (6 * 8 + 2 * 2 * 100.0)),
+    ]
 
 
 def test_only_what_the_cache_lacks_counts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +132,7 @@ def test_only_what_the_cache_lacks_counts(store: Store, monkeypatch: pytest.Monk
     store.write("weights", trainings[0], {})
     keep_maps(keys.trained(trainings[0]), shown[:1])
     keep_maps(keys.untrained(plan, plain, plain.make()), shown)
-    stages = stages_ahead(plan, gallery, queries, store)
+    stages = stages_ahead(plan, gallery, queries, store, Notes())
     assert [(stage.what, stage.seconds) for stage in stages] == [
         ("training learned-offset, 2 runs", 2 * 80 * 3.0),
         ("explaining 5 embeddings of learned-offset, 100 masks each", 500.0),
@@ -131,7 +142,7 @@ def test_only_what_the_cache_lacks_counts(store: Store, monkeypatch: pytest.Monk
     for key in trainings:
         store.write("weights", key, {})
         keep_maps(keys.trained(key), shown)
-    assert stages_ahead(plan, gallery, queries, store) == []
+    assert stages_ahead(plan, gallery, queries, store, Notes()) == []
     assert timed == ["learned-offset"]
 
 

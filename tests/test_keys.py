@@ -41,13 +41,21 @@ def all_keys(plan: Plan, **changed: Any) -> dict[str, str]:
         "seed": 1,
         "batch_size": 8,
         "maps": {"a": "x"},
+        "epoch": 3,
     }
     given |= changed
     shaped_by = untrained(plan)
     weights = keys.weights(shaped_by, given["slices"], given["seed"])
     trained = keys.trained(weights)
     metric, plugin = plan.metrics[0], plan.metric_plugins[0]
+    ranked = build(dataclasses.replace(plan.request, metrics=("purity",)))
+
+    def curve(metric: Any, plugin: Any) -> str:
+        return keys.curve(plan, weights, given["epoch"], metric, plugin, given["slices"], given["slices"])
+
     return {
+        "curve": curve(ranked.metrics[0], ranked.metric_plugins[0]),
+        "curve of maps": curve(metric, plugin),
         "weights": weights,
         "embeddings": keys.embeddings(trained, given["slices"], given["batch_size"]),
         "maps": keys.importance_map(plan, trained, given["item"]),
@@ -64,12 +72,16 @@ EVERYTHING = {"weights", "embeddings", "maps"}
         (lambda: all_keys(plan_of()), set()),
         (lambda: all_keys(plan_of(runs=7)), set()),
         (lambda: all_keys(plan_of(pixels=False, metrics=("coverage", "purity"))), set()),
-        (lambda: all_keys(plan_of("learned.epochs=9")), EVERYTHING),
-        (lambda: all_keys(plan_of("mirroring.chance=1")), EVERYTHING),
-        (lambda: all_keys(plan_of(), seed=2), EVERYTHING),
-        (lambda: all_keys(plan_of(), slices=GALLERY[:1]), {*EVERYTHING, "scores"}),
+        (lambda: all_keys(plan_of("learned.epochs=9")), {*EVERYTHING, "curve", "curve of maps"}),
+        (lambda: all_keys(plan_of("learned.log_every=9")), set()),
+        (lambda: all_keys(plan_of(eval_every=1, explain_every=1)), set()),
+        (lambda: all_keys(plan_of(), epoch=4), {"curve", "curve of maps"}),
+        (lambda: all_keys(plan_of("run.distance=cosine")), {"curve", "curve of maps"}),
+        (lambda: all_keys(plan_of("mirroring.chance=1")), {*EVERYTHING, "curve", "curve of maps"}),
+        (lambda: all_keys(plan_of(), seed=2), {*EVERYTHING, "curve", "curve of maps"}),
+        (lambda: all_keys(plan_of(), slices=GALLERY[:1]), {*EVERYTHING, "scores", "curve", "curve of maps"}),
         (lambda: all_keys(plan_of(), item=GALLERY[1]), {"maps"}),
-        (lambda: all_keys(plan_of("relax.masks=9")), {"maps"}),
+        (lambda: all_keys(plan_of("relax.masks=9")), {"maps", "curve of maps"}),
         (lambda: all_keys(plan_of(), batch_size=9), {"embeddings"}),
         (lambda: all_keys(plan_of(), maps={"a": "y"}), {"scores"}),
     ],

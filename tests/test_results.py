@@ -290,15 +290,23 @@ def test_a_folder_is_checked_without_being_taken(tmp_path: Path) -> None:
         check_free(tmp_path / "taken", "another key")
 
 
-def test_only_a_folder_with_nothing_in_it_is_released(tmp_path: Path) -> None:
-    claim(tmp_path / "begun", "key", COMMAND)
-    claim(tmp_path / "used", "key", COMMAND)
+def test_what_a_run_that_was_cut_off_left_is_released_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("begun", "used", "whole"):
+        claim(tmp_path / name, "key", COMMAND)
+        (tmp_path / name / "maps" / "hog").mkdir(parents=True)
+        (tmp_path / name / "maps" / "hog" / "run-000.safetensors").write_bytes(b"half of a run")
+        (tmp_path / name / "scores.parquet").write_bytes(b"scores")
     (tmp_path / "used" / "notes.txt").write_text("mine")
-    release(tmp_path / "begun")
-    release(tmp_path / "used")
-    release(tmp_path / "never")
-    assert [path.name for path in tmp_path.iterdir()] == ["used"]
-    assert len(list((tmp_path / "used").iterdir())) == 2
+    finish(tmp_path / "whole", "key", COMMAND)
+    for name in ("begun", "used", "whole", "never"):
+        release(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["used", "whole"]
+    assert sorted(path.name for path in (tmp_path / "used").iterdir()) == ["notes.txt", "run.json"]
+    assert sorted(path.name for path in (tmp_path / "whole").iterdir()) == [
+        "maps",
+        "run.json",
+        "scores.parquet",
+    ]
 
 
 def test_a_missing_table_is_called_missing(tmp_path: Path) -> None:

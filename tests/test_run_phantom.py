@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +74,7 @@ def test_the_folder_holds_what_was_promised(finished: tuple[Path, str]) -> None:
     assert summary["benchmark"]["synthetic"] is True
     assert summary["profile"] == "paper"
     assert {d["option"] for d in summary["departures"]} >= {"backbone", "epochs", "masks", "runs"}
-    assert len(summary["extractors"][0]["seeds"]) == 2
+    assert [run["resumed_from_epoch"] for run in summary["extractors"][0]["training"]] == [None, None]
     assert {path.name for path in out.iterdir()} == {*summary["files"], "run.json"}
     assert (out / "report.md").read_text().startswith("#")
     scores = pd.read_parquet(out / "scores.parquet")
@@ -149,7 +153,7 @@ def test_the_same_command_again_computes_nothing_and_agrees(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("computed anew what the cache holds")
 
-    for step in ("embed_slices", "importance_maps"):
+    for step in ("embed_slices", "explanations"):
         monkeypatch.setattr(evaluation, step, refuse)
     monkeypatch.setattr("cbirbench_simsiam.extractor.SimSiamHUClip.fit", refuse)
     monkeypatch.setattr("cbirbench.datasets.phantom.Phantom.read", refuse)
@@ -188,9 +192,49 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(
         patch.setattr("cbirbench.runner.run_once", interrupted)
         output = run(continued, "--runs", "2", code=1)
     assert "goes on from there" in output
-    assert sorted(path.name for path in continued.iterdir()) == ["run.json"]
+    assert not (continued / "scores.parquet").exists()
     run(continued, "--runs", "2")
     assert (continued / "scores.parquet").read_bytes() == (out / "scores.parquet").read_bytes()
+
+
+def killed_when(seen: Callable[[], bool], arguments: list[str], log: Path) -> None:
+    """Run the command in a process of its own and kill it, as no program can prevent, once `seen`."""
+    code = "from cbirbench.cli import app; app()"
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + 120
+        while not seen():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_run_that_is_killed_goes_on_to_the_same_numbers(
+    finished: tuple[Path, str], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, _ = finished
+    own, continued = tmp_path / "cache", tmp_path / "continued"
+    monkeypatch.setenv("CBIRBENCH_CACHE", str(own))
+    shutil.copytree(cache / "slices", own / "slices")
+    arguments = command(continued, "--runs", "2", "--set", "simsiam.checkpoint_every=1")
+
+    def checkpoints() -> list[Path]:
+        return list(own.glob("workspaces/*/epoch-00001.ckpt"))
+
+    killed_when(lambda: bool(checkpoints()), arguments, tmp_path / "first.log")
+    assert not list(own.glob("weights/**/*.safetensors"))
+    first_maps = (continued / "maps").exists
+    killed_when(first_maps, arguments, tmp_path / "second.log")
+    run(continued, "--runs", "2", "--set", "simsiam.checkpoint_every=1")
+    for name in ("scores.parquet", "neighbours.parquet", "training.parquet"):
+        assert (continued / name).read_bytes() == (out / name).read_bytes()
+    trained = json.loads((continued / "summary.json").read_text())["extractors"][0]["training"]
+    assert trained[0]["resumed_from_epoch"] == 1
+    assert not list(own.glob("workspaces/*"))
 
 
 def test_a_folder_with_another_run_is_left_alone(finished: tuple[Path, str]) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from cbirbench.permutation import ALPHA
+from cbirbench.report.footnotes import runs_warning
 from cbirbench.report.scoreboard import Row, Scoreboard
-from cbirbench.statistics import ALPHA, Comparison
+from cbirbench.statistics import Comparison
 
 
 def machine_report(summary: Mapping[str, Any], board: Scoreboard) -> str:
@@ -28,7 +30,8 @@ def machine_report(summary: Mapping[str, Any], board: Scoreboard) -> str:
         "significance": {
             "alpha": ALPHA,
             "correction": "Holm",
-            "family": sum(not item.result.note for item in board.comparisons),
+            "family": board.family,
+            "warning": runs_warning(board) or None,
             "comparisons": [_comparison(item) for item in board.comparisons],
         },
     }
@@ -61,6 +64,7 @@ def _comparison(item: Comparison) -> dict[str, Any]:
         "a": item.a,
         "b": item.b,
         "difference": result.difference,
+        "effect": result.effect,
         "test": result.test,
         "alternative": result.alternative,
         "exact": result.exact,

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from cbirbench.report.footnotes import footnotes, patients_warning, runs_warning
+from cbirbench.report.markup import inline, table
 from cbirbench.report.scoreboard import (
     DASH,
     Scoreboard,
-    footnotes,
     heading,
-    patients_warning,
     percent,
     plain,
     scoreboard,
     value_text,
 )
+from cbirbench.report.significance import significance_section
 from cbirbench.report.training import training_runs, training_warnings
-from cbirbench.results import FILES
-from cbirbench.statistics import ALPHA, OVER_PATIENTS, OVER_RUNS, Comparison
+from cbirbench.results import CURVES_FIGURE, CURVES_TABLE, FILES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,21 +50,21 @@ def report(
         _opening(summary, board, training),
         ["## Scores", "", *_scores(board)],
         ["## How to read the numbers", "", *_reading(summary, board)],
-        ["## Significance", "", *_significance(board)],
+        ["## Significance", "", *significance_section(board)],
         ["## Departures from the profile", "", *_departures(summary)],
         ["## Undefined values", "", *_undefined(board)],
         ["## Training", "", *_training(training)],
+        *(
+            [["## Scores over epochs", "", *_curves(summary)]]
+            if CURVES_TABLE in summary.get("files", ())
+            else []
+        ),
         ["## Data", "", *_pairs(summary["benchmark"])],
         ["## Extractors and their options", "", *_extractors(summary)],
         ["## Versions, hardware, command", "", *_circumstances(summary)],
         ["## Files, and how to compute the scores again", "", *_files(summary, board)],
     ]
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
-
-
-def inline(text: object) -> str:
-    """Text as Markdown shows it literally, on one line: names and values come from plugins and data."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~&!$])", r"\\\1", plain(text))
 
 
 def _opening(summary: Mapping[str, Any], board: Scoreboard, training: pd.DataFrame | None) -> list[str]:
@@ -83,8 +83,8 @@ def _opening(summary: Mapping[str, Any], board: Scoreboard, training: pd.DataFra
         f"({data['gallery_volumes']} scans), nearest first by {inline(summary['distance'])} distance, "
         f"by the features of: {names}."
     )
-    warnings = [*filter(None, [patients_warning(board)]), *training_warnings(training)]
-    for warning in warnings:
+    warnings = [patients_warning(board), runs_warning(board), *training_warnings(training)]
+    for warning in filter(None, warnings):
         lines += ["", f"> **Mind:** {inline(warning)}"]
     return lines
 
@@ -100,7 +100,7 @@ def _scores(board: Scoreboard) -> list[str]:
         rows.append(cells)
     header = ["extractor", "runs", *(inline(heading(metric)) for metric in board.metrics)]
     notes = [f"- {inline(line)}" for line in footnotes(board)]
-    return [*_table(header, rows), "", *notes]
+    return [*table(header, rows), "", *notes]
 
 
 def _reading(summary: Mapping[str, Any], board: Scoreboard) -> list[str]:
@@ -138,74 +138,6 @@ _CHANCE = (
 )
 
 
-def _significance(board: Scoreboard) -> list[str]:
-    if not board.comparisons:
-        return ["One extractor: nothing to compare."]
-    first = inline(board.rows[0].title)
-    tests = {item.result.test for item in board.comparisons}
-    family = sum(not item.result.note for item in board.comparisons)
-    lines = [
-        f"The first-named extractor, {first}, is tested one-sided (better) against each other; every other "
-        "pair is two-sided. Holm's correction spans the "
-        f"{family} tests of this table, all pairs on all metrics; a result is significant where its "
-        f"corrected p is below {ALPHA:g}. Where there are at most {board.permutations} rearrangements, all "
-        f"are gone through; else {board.permutations} are drawn, and p = (b + 1) / (m + 1)."
-    ]
-    if OVER_RUNS in tests:
-        lines += [
-            "",
-            f"*{OVER_RUNS.capitalize()}* (the paper's test, both sides with two runs or more) shuffles run "
-            "scores between the two: it says whether training again would show the difference, on these same "
-            "patients.",
-        ]
-    if OVER_PATIENTS in tests:
-        lines += [
-            "",
-            f"*{OVER_PATIENTS.capitalize()}* (one side has fewer than two runs) flips the signs of all "
-            "per-query differences of a patient together: it says whether other patients would show the "
-            "difference, with these very extractors, and nothing about training again.",
-        ]
-    header = ["metric", "A", "B", "A - B, points", "test", "alternative", "n", "p", "p, Holm", "finding"]
-    return [*lines, "", *_table(header, [_comparison_row(item) for item in board.comparisons])]
-
-
-def _comparison_row(item: Comparison) -> list[str]:
-    result = item.result
-    over_runs = result.test == OVER_RUNS
-    count = f"{result.n_a} and {result.n_b} runs" if over_runs else f"{result.n_a} patients"
-    if result.dropped:
-        count += f"; undefined and left out: {result.dropped} of the {'runs' if over_runs else 'pairs'}"
-    if result.note:
-        finding = f"not tested: {result.note}"
-    elif item.significant:
-        finding = f"{inline(item.better)} higher"
-    elif not result.reachable:
-        finding = f"cannot reach {ALPHA:g}: this test stops at p = {_p(result.smallest_p)}"
-    elif not item.reachable:
-        finding = f"cannot reach {ALPHA:g} after correction: stops at {_p(item.smallest_p_holm)}"
-    else:
-        finding = "not significant"
-    difference = DASH if math.isnan(result.difference) else f"{100 * result.difference:+.1f}"
-    return [
-        inline(heading(item.metric)),
-        inline(item.a),
-        inline(item.b),
-        difference,
-        result.test,
-        "A better" if result.alternative == "greater" else "two-sided",
-        count,
-        _p(result.p),
-        _p(item.p_holm),
-        finding,
-    ]
-
-
-def _p(value: float) -> str:
-    if math.isnan(value):
-        return DASH
-    return "below 0.0001" if value < 1e-4 else f"{value:.4f}"
-
-
 def _departures(summary: Mapping[str, Any]) -> list[str]:
     departures = summary.get("departures", ())
     profile = inline(summary["profile"])
@@ -221,7 +153,7 @@ def _departures(summary: Mapping[str, Any]) -> list[str]:
         ]
         for item in departures
     ]
-    return _table(["plugin", "option", f"profile {profile}", "this run", "set by"], rows)
+    return table(["plugin", "option", f"profile {profile}", "this run", "set by"], rows)
 
 
 def _undefined(board: Scoreboard) -> list[str]:
@@ -237,7 +169,7 @@ def _undefined(board: Scoreboard) -> list[str]:
     )
     if not rows:
         return [f"{counted} There are none."]
-    return [counted, "", *_table(["extractor", "metric", "undefined"], rows)]
+    return [counted, "", *table(["extractor", "metric", "undefined"], rows)]
 
 
 def _training(training: pd.DataFrame | None) -> list[str]:
@@ -246,15 +178,29 @@ def _training(training: pd.DataFrame | None) -> list[str]:
         return ["Nothing was trained, or no training was recorded."]
     rows = []
     for item in runs:
-        figures = [item.first_loss, item.last_loss, item.deviation, item.even]
+        figures = [item.first_loss, item.last_loss, item.deviation, item.even, item.rank]
         counts = [inline(item.extractor), str(item.run), str(item.epochs)]
         rows.append([*counts, *map(_number, figures), inline(item.warning or DASH)])
-    header = ["extractor", "run", "epochs", "first loss", "last loss", "deviation", "1/sqrt(d)", "warning"]
+    header = ["extractor", "run", "epochs", "first loss", "last loss"]
+    header += ["deviation", "1/sqrt(d)", "rank", "warning"]
     return [
         "The deviation is that of the L2-normalised embeddings' coordinates after the last epoch: near "
-        "1/sqrt(d) where embeddings spread evenly, 0 where all collapse into one.",
+        "1/sqrt(d) where embeddings spread evenly, 0 where all collapse into one. The rank is their "
+        "effective rank: how many directions they really use.",
         "",
-        *_table(header, rows),
+        *table(header, rows),
+    ]
+
+
+def _curves(summary: Mapping[str, Any]) -> list[str]:
+    several = any(item["trained"] and item["runs"] > 1 for item in summary["extractors"])
+    band = "mean, and one sample standard deviation over runs" if several else "a single run"
+    return [
+        f"![Scores over the epochs of training]({CURVES_FIGURE})",
+        "",
+        f"Each extractor's scores after so many epochs of training ({band}); epoch 0 is its start. The last "
+        "epoch is the result of the run. The curves pick no checkpoint: an epoch chosen by the scores of the "
+        "queries would be chosen on the test set.",
     ]
 
 
@@ -322,10 +268,4 @@ def _files(summary: Mapping[str, Any], board: Scoreboard) -> list[str]:
 def _pairs(facts: Mapping[str, Any], header: tuple[str, str] = ("", "")) -> list[str]:
     """A table of names and values; nothing where there are none."""
     rows = [[inline(key), inline(value_text(value))] for key, value in facts.items()]
-    return _table(header, rows) if rows else []
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A table whose cells are Markdown already."""
-    lines = [header, ["---"] * len(header), *rows]
-    return [f"| {' | '.join(cells)} |" for cells in lines]
+    return table(header, rows) if rows else []

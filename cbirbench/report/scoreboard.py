@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cbirbench.errors import DataError
-from cbirbench.statistics import ALPHA, PERMUTATIONS, Comparison, check_scores, compare, query_table
+from cbirbench.permutation import PERMUTATIONS
+from cbirbench.statistics import Comparison, check_scores, compare, query_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BEST, BEATEN, UNREACHABLE, DASH = "•", "†", "‡", "–"
 """Marks of the table. All four are in cp1252, which old Windows consoles print."""
-
-FEW_PATIENTS = 10
-"""Below this many query patients a report warns that they say little."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +97,11 @@ class Scoreboard:
     comparisons: tuple[Comparison, ...]
     permutations: int
     departures: tuple[str, ...]
+
+    @property
+    def family(self) -> int:
+        """How many tests Holm's correction spans: comparisons that could be made."""
+        return sum(not item.result.note for item in self.comparisons)
 
     @property
     def title(self) -> str:
@@ -210,62 +213,6 @@ def value_text(value: object) -> str:
     if isinstance(value, str):
         return plain(value)
     return plain(json.dumps(value, sort_keys=True, default=str, ensure_ascii=False))
-
-
-def patients_warning(board: Scoreboard) -> str:
-    """What a small number of query patients does not allow; empty from `FEW_PATIENTS` on."""
-    if board.patients >= FEW_PATIENTS:
-        return ""
-    patients = "1 query patient says" if board.patients == 1 else f"{board.patients} query patients say"
-    return f"{patients} little: another draw of patients may turn the order of the rows."
-
-
-def footnotes(board: Scoreboard) -> list[str]:
-    """What the table's marks mean and what its numbers rest on, a line each, as plain text."""
-    lines = [f"Percent; mean ± sample standard deviation over runs ({DASH}: a single run)."]
-    if len(board.rows) > 1:
-        first = board.rows[0].title
-        marks = {mark for row in board.rows for metric in board.metrics for mark in board.marks(row, metric)}
-        family = sum(not item.result.note for item in board.comparisons)
-        correction = f"one-sided p < {ALPHA:g} after Holm's correction over {family} comparisons"
-        if BEST in marks:
-            lines.append(f"{BEST} highest mean of its column.")
-        if BEATEN in marks:
-            lines.append(f"{BEATEN} {first} scores significantly higher than this extractor ({correction}).")
-        else:
-            lines.append(f"{first} is significantly better than none of the others ({correction}).")
-        if UNREACHABLE in marks:
-            lines.append(
-                f"{UNREACHABLE} the comparison with {first} cannot reach this level, whatever the scores: "
-                "too few runs or patients for so many comparisons."
-            )
-    lines += _scope_lines(board)
-    if warning := patients_warning(board):
-        lines.append(warning)
-    if board.departures:
-        lines.append(f"Changed from the profile: {'; '.join(board.departures)}.")
-    return lines
-
-
-def _scope_lines(board: Scoreboard) -> list[str]:
-    """On which queries metrics rest, and which values are undefined."""
-    lines = []
-    for metric, scope in board.scopes.items():
-        if scope.defined < scope.queries:
-            reason = (
-                "queries that show the target organ"
-                if metric == "relevance-rank"
-                else "those it is defined for"
-            )
-            lines.append(f"{heading(metric)} on {scope.defined} of {scope.queries} queries: {reason}.")
-        for row in board.rows:
-            score = row.scores[metric]
-            if score.undefined:
-                lines.append(
-                    f"{row.title}: {heading(metric)} undefined for {score.undefined} of {score.expected} "
-                    "values, left out of its mean."
-                )
-    return lines
 
 
 def _highest(tables: Mapping[str, pd.DataFrame]) -> set[str]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from cbirbench.report.scoreboard import Scoreboard, footnotes, heading, percent
+from cbirbench.report.footnotes import footnotes
+from cbirbench.report.scoreboard import Scoreboard, heading, percent
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 COLLAPSE = 0.3
 """Embeddings count as collapsed below this share of 1/sqrt(d), their deviation when spread evenly."""
 
+COLLAPSED_RANK = 2.0
+"""They count as collapsed as well below this effective rank: they then lie on little more than a line."""
+
 
 @dataclass(frozen=True)
 class TrainingRun:
@@ -28,6 +31,7 @@ class TrainingRun:
         deviation: Mean standard deviation of the L2-normalised embeddings' coordinates after the last epoch;
             NaN where it was not watched.
         even: 1/sqrt(d), that deviation where embeddings spread evenly over d dimensions; NaN likewise.
+        rank: Effective rank of the embeddings after the last epoch; NaN likewise.
     """
 
     extractor: str
@@ -37,6 +41,7 @@ class TrainingRun:
     last_loss: float
     deviation: float
     even: float
+    rank: float
 
     @property
     def warning(self) -> str:
@@ -44,6 +49,8 @@ class TrainingRun:
         wrong = []
         if self.deviation < COLLAPSE * self.even:
             wrong.append(f"embeddings collapsed (deviation below {COLLAPSE:g}/sqrt(d))")
+        elif self.rank < COLLAPSED_RANK:
+            wrong.append(f"embeddings collapsed (effective rank below {COLLAPSED_RANK:g})")
         if math.isnan(self.last_loss):
             wrong.append("the loss is not a number")
         elif self.epochs > 1 and not self.last_loss < self.first_loss:
@@ -55,8 +62,8 @@ def training_runs(training: pd.DataFrame | None) -> list[TrainingRun]:
     """Sum up each training run, in the order in which they first appear.
 
     Args:
-        training: One row an epoch: extractor, run, epoch, loss and, where watched, embedding_std and
-            embedding_dim. None or empty where nothing was trained.
+        training: One row an epoch: extractor, run, epoch, loss and, where watched, embedding_std,
+            embedding_dim and embedding_rank. None or empty where nothing was trained.
     """
     if training is None or training.empty:
         return []
@@ -74,6 +81,7 @@ def training_runs(training: pd.DataFrame | None) -> list[TrainingRun]:
                 last_loss=float(last["loss"]),
                 deviation=float(last.get("embedding_std", math.nan)),
                 even=1 / math.sqrt(dimension) if dimension > 0 else math.nan,
+                rank=float(last.get("embedding_rank", math.nan)),
             )
         )
     return runs

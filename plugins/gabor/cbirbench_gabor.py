@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from cbirbench.interfaces import Context, Json, Options, option
-from cbirbench.windows import WIDE_WINDOW, check_window, wide_window_images
+from cbirbench.windows import WIDE_WINDOW, WideHUWindow, wide_window_images
 
 WAVELENGTHS_PX = (2.0, 2.0 * math.sqrt(2.0), 4.0, 4.0 * math.sqrt(2.0))
 """One wavelength a scale: half an octave apart, from the shortest that pixels can carry."""
@@ -32,8 +32,8 @@ class GaborOptions(Options):
     """What can be set with ``--set gabor.OPTION=VALUE``."""
 
     image_size: int = option(224, description="Side of the image.", unit="px", source="protocol", ge=3)
-    window: tuple[float, float] = option(
-        WIDE_WINDOW, description="Window of the image.", unit="HU", source="section 3.1"
+    window: WideHUWindow = option(
+        WIDE_WINDOW, description="Window of the image, or an organ's name.", unit="HU", source="section 3.1"
     )
 
 
@@ -65,7 +65,6 @@ class Gabor:
     options_type: ClassVar[type[Options]] = GaborOptions
 
     def __init__(self, options: GaborOptions, context: Context) -> None:
-        check_window(*options.window)
         self.options = options
         self.bank = kernels().to(context.device)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cbirbench.errors import UsageError
 from cbirbench.interfaces import Context, Json, Options, option
-from cbirbench.windows import WIDE_WINDOW, check_window, wide_window_images
+from cbirbench.windows import WIDE_WINDOW, WideHUWindow, wide_window_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,8 +34,8 @@ class HogOptions(Options):
     """What can be set with ``--set hog.OPTION=VALUE``."""
 
     image_size: int = option(224, description="Side of the image.", unit="px", source="protocol", ge=2)
-    window: tuple[float, float] = option(
-        WIDE_WINDOW, description="Window of the image.", unit="HU", source="section 3.1"
+    window: WideHUWindow = option(
+        WIDE_WINDOW, description="Window of the image, or an organ's name.", unit="HU", source="section 3.1"
     )
     cell: int = option(9, description="Side of a cell.", unit="px", source="section 8.4", ge=1)
     orientations: int = option(
@@ -56,7 +56,6 @@ class Hog:
     options_type: ClassVar[type[Options]] = HogOptions
 
     def __init__(self, options: HogOptions, context: Context) -> None:
-        check_window(*options.window)
         self.options = options
         self.cells = options.image_size // options.cell
         if self.cells < options.block:

@@ -11,7 +11,18 @@ import torch
 from torch import Tensor
 
 from cbirbench.errors import DataError
-from cbirbench.interfaces import Context, Evidence, Json, Need, Options, Progress, Trainable, option
+from cbirbench.interfaces import (
+    Context,
+    Evidence,
+    Json,
+    Need,
+    Options,
+    Progress,
+    Trainable,
+    TrainingRecord,
+    Watcher,
+    option,
+)
 from cbirbench.slices import Slices
 
 
@@ -45,6 +56,7 @@ class LearnedOptions(Options):
         250, ge=1, description="Passes over the gallery.", profiles={"released-code": 200}, unit="epochs"
     )
     weights: str = option("random", description="Starting weights.")
+    log_every: int = option(1, description="Epochs between lines of a log.", result=False)
 
 
 class LearnedOffset(BrightnessMean, Trainable):
@@ -66,11 +78,21 @@ class LearnedOffset(BrightnessMean, Trainable):
     def embed(self, images: Tensor) -> Tensor:
         return super().embed(images) - self.offset
 
+    @property
+    def epochs(self) -> int:
+        return self.learned.epochs
+
     def fit(
-        self, slices: Slices, *, seed: int, workspace: Path, progress: Progress
-    ) -> list[dict[str, float]]:
-        self.offset = torch.tensor(seed % 97 / 97)
-        return [{"epoch": float(epoch), "loss": 1.0 / epoch} for epoch in range(1, self.learned.epochs + 1)]
+        self, slices: Slices, *, seed: int, workspace: Path, progress: Progress, watcher: Watcher
+    ) -> TrainingRecord:
+        rows = []
+        for epoch in range(self.epochs + 1):
+            self.offset = torch.tensor(seed % 97 / 97 * epoch / self.epochs)
+            if epoch:
+                rows.append({"epoch": float(epoch), "loss": 1.0 / epoch})
+            if watcher.wants(epoch):
+                watcher.look(epoch)
+        return TrainingRecord(rows)
 
     def training_views(self, slice_count: int) -> int:
         return 2 * self.learned.epochs * slice_count

@@ -5,6 +5,8 @@ import math
 import pandas as pd
 import pytest
 
+from cbirbench.report.paper_runs import FinishedRun
+
 PATIENTS = 12
 
 
@@ -105,3 +107,64 @@ def training():
         ],
         columns=["extractor", "run", "epoch", "loss", "embedding_std", "embedding_dim"],
     )
+
+
+@pytest.fixture
+def finished():
+    """Makes a finished run for the paper's tables; see `_finished`."""
+    return _finished
+
+
+def _finished(folder, levels, *, profile="paper", benchmark="phantom", data="f" * 64, departures=(), **more):
+    """A run whose scores are known: ``levels[extractor][metric]`` is one mean a run.
+
+    Twelve patients with one query each score a little above and below a run's level, by offsets that
+    cancel, the same for all runs and extractors.
+    """
+    rows = [
+        {
+            "benchmark": benchmark,
+            "extractor": extractor,
+            "run": run,
+            "metric": metric,
+            "query_id": f"q{patient:02}",
+            "patient_id": f"p{patient:02}",
+            "value": level + 0.001 * (patient - (PATIENTS - 1) / 2),
+        }
+        for extractor, metrics in levels.items()
+        for metric, run_levels in metrics.items()
+        for run, level in enumerate(run_levels)
+        for patient in range(PATIENTS)
+    ]
+    simsiam = {
+        "backbone": "resnet50.tv_in1k",
+        "weights": "imagenet",
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "learning_rate": 0.05,
+        "batch_size": 32,
+        "epochs": 250,
+    }
+    summary = {
+        "benchmark": {
+            "name": benchmark,
+            "synthetic": benchmark == "phantom",
+            "data_fingerprint": data,
+            "mean_query_mask_fraction": 0.085,
+        },
+        "profile": profile,
+        "profile_title": profile,
+        "departures": [
+            {"plugin": plugin, "option": option, "profile_value": usual, "value": value, "set_by": "user"}
+            for plugin, option, usual, value in departures
+        ],
+        "extractors": [
+            {"name": name, "aliases": [], "trained": "simsiam" in name, "options": dict(simsiam)}
+            for name in levels
+        ],
+        "metrics": list(dict.fromkeys(metric for metrics in levels.values() for metric in metrics)),
+        "seed": 0,
+        "command": f"cbirbench run {benchmark}",
+    }
+    run = {"parameters": {}, **more}
+    return FinishedRun(folder, summary, pd.DataFrame(rows), **run)

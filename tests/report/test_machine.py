@@ -2,6 +2,7 @@ import json
 import math
 
 import numpy as np
+import pandas as pd
 
 from cbirbench.report.machine import machine_report
 from cbirbench.report.scoreboard import scoreboard
@@ -32,6 +33,17 @@ def test_every_comparison_is_there(summary, scores):
     # Eleven whole patients and one with a lowered first query: all twelve favour ours.
     assert first["p"] == first["smallest_p"] == 1 / 4096
     assert first["p_holm"] == 9 / 4096
+    assert first["effect"] == 1.0
+    assert significance["warning"] is None
+
+
+def test_a_warning_of_too_few_runs_is_there(summary, scores):
+    twice = pd.concat([scores, scores[scores["run"] == 0].assign(run=2)])
+    twice = pd.concat(
+        [twice, scores[(scores["run"] == 0) & (scores["extractor"] != "simsiam-hu-clip")].assign(run=1)]
+    )
+    significance = json.loads(machine_report(summary, scoreboard(summary, twice)))["significance"]
+    assert "Too few training runs: 9 of 9 tests" in significance["warning"]
 
 
 def test_it_is_strict_json_whatever_the_summary_holds(summary, scores):
@@ -47,3 +59,4 @@ def test_it_is_strict_json_whatever_the_summary_holds(summary, scores):
     assert document["extra"] == {"numpy": 0.5, "count": 3, "inf": [None, 1]}
     assert document["scores"][2]["metrics"]["map@5"]["mean"] is None
     assert document["significance"]["comparisons"][1]["p"] is None
+    assert document["significance"]["comparisons"][1]["effect"] is None

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from cbirbench.errors import DataError
-from cbirbench.report.scoreboard import Score, footnotes, heading, percent, plain, scoreboard, value_text
+from cbirbench.report.footnotes import footnotes
+from cbirbench.report.scoreboard import Score, heading, percent, plain, scoreboard, value_text
 
 
 def row(board, name):
@@ -87,29 +88,6 @@ def test_significance_is_marked_on_the_row_that_is_beaten(summary, scores):
     assert any(line.startswith("† simsiam-hu-clip (ours) scores significantly higher") for line in lines)
     assert any("over 9 comparisons" in line for line in lines)
     assert not any("‡" in line for line in lines)
-
-
-def test_too_few_patients_are_marked_and_said(summary, scores):
-    few = scores[scores["patient_id"].isin(["p0", "p1", "p2"])]
-    board = scoreboard(summary, few)
-    assert board.patients == 3
-    assert [board.marks(r, "map@5") for r in board.rows] == ["•", "‡", "‡"]
-    lines = footnotes(board)
-    assert any(line.startswith("‡ the comparison with simsiam-hu-clip (ours) cannot reach") for line in lines)
-    assert any(line.startswith("3 query patients say little") for line in lines)
-    assert any("is significantly better than none of the others" in line for line in lines)
-
-
-def test_ten_patients_need_no_warning(summary, scores):
-    ten = scores[scores["patient_id"].isin([f"p{i}" for i in range(10)])]
-    assert not any("say little" in line for line in footnotes(scoreboard(summary, ten)))
-
-
-def test_departures_stand_beside_the_table(summary, scores):
-    board = scoreboard(summary, scores)
-    assert footnotes(board)[-1] == (
-        "Changed from the profile: simsiam-hu-clip.epochs 5, not 250 (by the benchmark)."
-    )
 
 
 def test_an_extractor_without_scores_shows_a_dash(summary, scores):

@@ -1,5 +1,6 @@
 import io
 
+import pandas as pd
 from rich.console import Console
 
 from cbirbench.report.scoreboard import scoreboard
@@ -26,6 +27,12 @@ def test_without_colour_the_table_says_everything(summary, scores):
     assert [c.strip() for c in line_of(text, "gabor").strip("│").split("│")][2] == "0.0 ± – †"
     for word in ("MAP@5", "ACC (5-NN)", "RR", "† simsiam-hu-clip (ours) scores significantly higher"):
         assert word in text
+
+
+def test_too_few_runs_are_said_beneath_the_table(summary, scores):
+    more = pd.concat([scores[scores["run"] == 0].assign(run=run) for run in range(3)])
+    text = " ".join(printed(scoreboard(summary, more)).split())
+    assert text.index("Too few training runs: 9 of 9 tests cannot reach p < 0.05") > text.index("gabor")
 
 
 def test_the_best_is_bold(summary, scores):

@@ -6,8 +6,8 @@ import torch
 from cbirbench_gabor import ORIENTATIONS, STATISTICS, WAVELENGTHS_PX, Gabor, GaborOptions, kernels
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from cbirbench.errors import UsageError
 from cbirbench.interfaces import Context
 
 
@@ -114,8 +114,13 @@ def test_prepare_windows_and_resizes():
 
 
 def test_a_window_upside_down_is_refused():
-    with pytest.raises(UsageError, match="lower end"):
+    with pytest.raises(ValidationError, match="lower end"):
         gabor(window=(300, -200))
+
+
+def test_the_window_can_be_an_organs():
+    assert GaborOptions(window="lung") == GaborOptions(window=(-1000, 300))
+    assert GaborOptions(window="spleen") == GaborOptions()
 
 
 def test_nothing_but_options_shapes_the_output():

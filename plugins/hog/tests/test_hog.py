@@ -6,6 +6,7 @@ import torch
 from cbirbench_hog import CLIP, FLAT, Hog, HogOptions
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from skimage.feature import hog
 from skimage.filters import gaussian
 
@@ -123,8 +124,13 @@ def test_prepare_windows_and_resizes():
 def test_options_that_cannot_be_are_refused():
     with pytest.raises(UsageError, match="holds 1 cells of 9 px"):
         extractor(image_size=17)
-    with pytest.raises(UsageError, match="lower end"):
+    with pytest.raises(ValidationError, match="lower end"):
         extractor(window=(300, -200))
+
+
+def test_the_window_can_be_an_organs():
+    assert HogOptions(window="lung") == HogOptions(window=(-1000, 300))
+    assert HogOptions(window="spleen") == HogOptions()
 
 
 def test_nothing_but_options_shapes_the_output():

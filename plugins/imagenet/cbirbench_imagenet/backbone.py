@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from cbirbench.errors import MissingError, UsageError
 from cbirbench.interfaces import Json, Options, option
-from cbirbench.windows import WIDE_WINDOW, resize
+from cbirbench.windows import WIDE_WINDOW, WideHUWindow, resize
 from cbirbench_imagenet import weights
-from cbirbench_imagenet.windowing import HUWindow, window_hu
+from cbirbench_imagenet.windowing import window_hu
 
 PAPER_BACKBONE = "resnet50.tv_in1k"
 """torchvision's first ImageNet weights, by timm's name; timm's bare ``resnet50`` is another recipe."""
@@ -46,8 +46,11 @@ class BackboneOptions(Options):
         source="released code",
         ge=32,
     )
-    window: HUWindow = option(
-        WIDE_WINDOW, description="HU window of the images to embed.", unit="HU", source="section 3.1"
+    window: WideHUWindow = option(
+        WIDE_WINDOW,
+        description="HU window of the images to embed, or an organ's name.",
+        unit="HU",
+        source="section 3.1",
     )
     truncate_to_uint8: bool = option(
         False,

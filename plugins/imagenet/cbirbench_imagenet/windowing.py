@@ -1,24 +1,10 @@
-"""An HU window as an option, and windowing with the released program's 8-bit step."""
+"""Windowing with the released program's 8-bit step."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import AfterValidator
 from torch import Tensor
 
 from cbirbench.windows import apply_window
-
-
-def _low_below_high(window: tuple[float, float]) -> tuple[float, float]:
-    low, high = window
-    if not low < high:
-        raise ValueError(f"an HU window needs its lower end below its upper end, got {low:g},{high:g}")
-    return window
-
-
-HUWindow = Annotated[tuple[float, float], AfterValidator(_low_below_high)]
-"""Lower and upper end of a window, in HU, the lower one first."""
 
 
 def window_hu(

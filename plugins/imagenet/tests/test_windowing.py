@@ -27,6 +27,11 @@ def test_truncation_rounds_down_as_a_cast_to_uint8_does() -> None:
     assert not torch.equal(window_hu(hu, WIDE), window_hu(hu, WIDE, truncate_to_uint8=True))
 
 
+def test_the_window_can_be_an_organs() -> None:
+    assert BackboneOptions(window="lung").window == (-1000, 300)
+    assert BackboneOptions(window="liver") == BackboneOptions()
+
+
 @pytest.mark.parametrize("window", [(300.0, -200.0), (50.0, 50.0)])
 def test_a_window_upside_down_is_refused(window: tuple[float, float]) -> None:
     with pytest.raises(ValidationError, match="lower end below its upper end"):

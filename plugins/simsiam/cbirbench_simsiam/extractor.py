@@ -6,14 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
-import numpy as np
-import torch
 from cbirbench_imagenet import Backbone, BackboneOptions
 from torch import Tensor
 
-from cbirbench.errors import CbirbenchError, UsageError
-from cbirbench.interfaces import Context, Json, Options, Progress, Trainable, option
-from cbirbench.slices import Slices, pad_to_square
+from cbirbench.interfaces import (
+    Context,
+    Json,
+    Options,
+    Progress,
+    Trainable,
+    TrainingRecord,
+    Watcher,
+    option,
+)
+from cbirbench.slices import Slices
 
 
 class SimSiamOptions(BackboneOptions):
@@ -38,7 +44,21 @@ class SimSiamOptions(BackboneOptions):
     momentum: float = option(0.9, description="Momentum of SGD.", source="section 8", ge=0, lt=1)
     weight_decay: float = option(1e-4, description="Weight decay of SGD.", source="section 8", ge=0)
     precision: Literal["float32", "bfloat16"] = option(
-        "float32", description="Arithmetic of the training; embeddings are float32 either way."
+        "float32",
+        description="Arithmetic of the training, bfloat16 being mixed; embeddings are float32 either way.",
+    )
+    devices: int = option(
+        1,
+        description="GPUs that share each batch, batch norm synchronised; a batch of 32 gains little by it.",
+        protocol=False,
+        ge=1,
+    )
+    checkpoint_every: int = option(
+        5,
+        description="Epochs between checkpoints, from which an interrupted training goes on.",
+        unit="epochs",
+        result=False,
+        ge=1,
     )
 
 
@@ -73,82 +93,48 @@ class SimSiamExtractor(Trainable):
         """Pooled features of the backbone: trained ones after `fit` or `load_weights`."""
         return self._backbone.embed(images)
 
+    @property
+    def epochs(self) -> int:
+        """Passes over the gallery."""
+        return self._options.epochs
+
     def fit(
-        self, slices: Slices, *, seed: int, workspace: Path, progress: Progress
-    ) -> list[dict[str, float]]:
-        """Train from the starting weights, whatever was trained before.
+        self, slices: Slices, *, seed: int, workspace: Path, progress: Progress, watcher: Watcher
+    ) -> TrainingRecord:
+        """Train from the starting weights, whatever was trained before, or from a checkpoint in `workspace`.
 
         With ``weights=random`` the start itself is drawn from `seed`.
 
         Returns:
             One row an epoch: ``epoch`` (from 1), the mean ``loss``, and ``embedding_std``: the standard
             deviation of the L2-normalised embeddings in training, averaged over their ``embedding_dim``
-            dimensions, near 0 when they collapse to one vector and at most ``1/sqrt(embedding_dim)``.
-            ``projection_std`` and ``projection_dim`` say the same of the projector's output.
+            dimensions, near 0 when they collapse to one vector and at most ``1/sqrt(embedding_dim)``;
+            ``embedding_rank`` is their effective rank. ``projection_std`` and ``projection_dim`` say the same
+            of the projector's output. All of these are those of the view nearer to collapse.
 
         Raises:
             UsageError: A batch takes more slices than there are.
+            MissingError: The disk has no room for checkpoints, or there are fewer GPUs than asked for.
             CbirbenchError: The loss is no longer finite.
         """
-        from cbirbench_simsiam.training import SimSiam, train
+        from cbirbench_simsiam import fitting
 
-        options = self._options
-        if options.batch_size > len(slices):
-            raise UsageError(
-                f"One SimSiam batch takes {options.batch_size} slices, and the gallery has {len(slices)}.",
-                f"Use --set simsiam.batch_size={max(2, len(slices) // 2)} or a larger gallery.",
-            )
-        hu = [
-            torch.from_numpy(np.require(pad_to_square(item.hu), requirements=["C", "W"])) for item in slices
-        ]
-        steps = len(hu) // options.batch_size
-        device = self._backbone.device
-        network = self._backbone.network
-        finished = False
-        gpus = [device] if device.type == "cuda" else []
-        # Whatever draws from torch's global generators (heads, dropout) is seeded here and leaves no trace.
-        with (
-            progress.stage("Training SimSiam", options.epochs * steps) as advance,
-            torch.random.fork_rng(devices=gpus),
-        ):
-            torch.manual_seed(seed)
-            self._reset()
-            if self._backbone.untrained:
-                progress.note("SimSiam starts from random weights, not from ImageNet.")
-                self._backbone.randomise(seed)
-            module = SimSiam(
+        fitting.check(self._options, len(slices), self._backbone.device)
+        self._reset()
+        try:
+            return fitting.fit(
                 self._backbone,
                 self._augmentation,
-                hu,
-                batch_size=options.batch_size,
-                learning_rate=options.learning_rate * options.batch_size / 256,
-                momentum=options.momentum,
-                weight_decay=options.weight_decay,
+                slices,
+                self._options,
                 seed=seed,
-                advance=advance,
+                workspace=workspace,
+                progress=progress,
+                watcher=watcher,
             )
-            try:
-                network.requires_grad_(True)
-                train(
-                    module,
-                    steps=steps,
-                    epochs=options.epochs,
-                    device=device,
-                    precision=options.precision,
-                    folder=workspace,
-                )
-                if len(module.rows) < options.epochs:
-                    raise CbirbenchError(
-                        f"The training ended after {len(module.rows)} of {options.epochs} epochs.",
-                        "Something stopped it from outside: run the same command again.",
-                    )
-                finished = True
-            finally:
-                # Lightning moves what it trained to the CPU.
-                network.requires_grad_(False).eval().to(device)
-                if not finished:
-                    self._reset()
-        return module.rows
+        except BaseException:
+            self._reset()
+            raise
 
     def training_views(self, slice_count: int) -> int:
         """Two views of each slice in each whole batch of each epoch."""

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from cbirbench_imagenet import HUWindow, window_hu
+from cbirbench_imagenet import window_hu
 from pydantic import AfterValidator
 from torch import Generator, Tensor
-from torch.nn.functional import interpolate
 
 from cbirbench.interfaces import Json, Options, option
-from cbirbench.windows import NARROW_WINDOW, WIDE_WINDOW
+from cbirbench.windows import NARROW_WINDOW, WIDE_WINDOW, NarrowHUWindow, WideHUWindow
+from cbirbench_simsiam.cropping import Window, crop_one, crop_together, pixel_boxes
 
 CROP_ASPECT = (3 / 4, 4 / 3)
 """Width over height of a crop, before it is resized to a square."""
@@ -36,7 +37,9 @@ def _area_range(scale: tuple[float, float]) -> tuple[float, float]:
 class ViewOptions(Options):
     """What both augmentations share."""
 
-    wide: HUWindow = option(WIDE_WINDOW, description="The wide HU window.", unit="HU", source="section 3.1")
+    wide: WideHUWindow = option(
+        WIDE_WINDOW, description="The wide HU window, or an organ's name.", unit="HU", source="section 3.1"
+    )
     truncate_to_uint8: bool = option(
         False,
         description="Round the windowed slice down to 256 grey values before the changes.",
@@ -63,8 +66,11 @@ class ViewOptions(Options):
 class HUClipOptions(ViewOptions):
     """Options of `hu-clip`."""
 
-    narrow: HUWindow = option(
-        NARROW_WINDOW, description="The narrow HU window.", unit="HU", source="section 3.1"
+    narrow: NarrowHUWindow = option(
+        NARROW_WINDOW,
+        description="The narrow HU window, or an organ's name.",
+        unit="HU",
+        source="section 3.1",
     )
     narrow_scale: Literal["own", "wide"] = option(
         "own",
@@ -155,13 +161,6 @@ def sample_changes(count: int, options: ViewOptions, generator: Generator) -> di
     }
 
 
-def pixel_box(crop: Sequence[float], side: int) -> tuple[int, int, int, int]:
-    """Turn a crop in shares of the side into whole pixels inside the slice: top, left, height, width."""
-    top, left, height, width = crop
-    rows, columns = max(1, round(height * side)), max(1, round(width * side))
-    return min(round(top * side), side - rows), min(round(left * side), side - columns), rows, columns
-
-
 def _views(
     hu: Sequence[Tensor],
     parameters: Mapping[str, Tensor],
@@ -170,43 +169,73 @@ def _views(
     truncate_to_uint8: bool,
 ) -> tuple[Tensor, Tensor]:
     """Make both views; `windows` holds each view's window and the HU it is scaled by."""
-    crops = parameters["crop"].tolist()
+    device = hu[0].device
+    boxes = pixel_boxes(parameters["crop"], [len(item) for item in hu])
+    windowing = [
+        partial(window_hu, window=window, scale=scale, truncate_to_uint8=truncate_to_uint8)
+        for window, scale in windows
+    ]
+    make = _one_by_one if device.type == "cpu" else _together
+    # Under a training's autocast the batched products would be made in half precision.
+    with torch.autocast(device.type, enabled=False):
+        first, second = make(hu, boxes, _changes(parameters), size, windowing)
+    return first, second
+
+
+def _one_by_one(
+    hu: Sequence[Tensor], boxes: Tensor, changes: Tensor, size: int, windows: Sequence[Window]
+) -> list[Tensor]:
+    """Make the views slice by slice, which keeps a slice in a processor's cache from first to last."""
+    views = [torch.empty(len(hu), 1, size, size) for _ in windows]
+    for v, (window, images) in enumerate(zip(windows, views, strict=True)):
+        rows = zip(hu, boxes[:, v].tolist(), changes[:, v].tolist(), strict=True)
+        for i, (item, box, (before, contrast, after, flip)) in enumerate(rows):
+            made = crop_one(item, box, size, window).clamp_(0, 1)
+            if before != 1:
+                _brighten(made, before)
+            if contrast != 1:
+                _spread(made, contrast)
+            if after != 1:
+                _brighten(made, after)
+            images[i : i + 1] = made.flip(-1) if flip else made
+    return views
+
+
+def _together(
+    hu: Sequence[Tensor], boxes: Tensor, changes: Tensor, size: int, windows: Sequence[Window]
+) -> list[Tensor]:
+    """Make the views of all slices at once: few kernels, and nothing waits for the device."""
+    moved = changes.to(hu[0].device, non_blocking=True).view(len(hu), -1, 4, 1, 1, 1)
     views = []
-    for view, (window, scale) in enumerate(windows):
-        resized = []
-        for item, boxes in zip(hu, crops, strict=True):
-            top, left, rows, columns = pixel_box(boxes[view], item.shape[-1])
-            # Windowing is pointwise, so cutting first gives the same and costs less.
-            part = item[top : top + rows, left : left + columns]
-            image = window_hu(part, window, scale, truncate_to_uint8=truncate_to_uint8)
-            resized.append(
-                interpolate(
-                    image[None, None], (size, size), mode="bilinear", antialias=True, align_corners=False
-                )
-            )
-        images = torch.cat(resized).clamp_(0, 1)
-        chosen = {name: rows[:, view].to(images.device) for name, rows in parameters.items()}
-        views.append(_flip(_jitter(images, chosen), chosen["flip"]))
-    return views[0], views[1]
+    for v, images in enumerate(crop_together(hu, boxes, size, windows)):
+        before, contrast, after, flip = moved[:, v].unbind(1)
+        _brighten(images.clamp_(0, 1), before)
+        _spread(images, contrast)
+        _brighten(images, after)
+        views.append(torch.where(flip > 0, images.flip(-1), images))
+    return views
 
 
-def _jitter(images: Tensor, chosen: Mapping[str, Tensor]) -> Tensor:
-    """Change brightness and contrast, in either order, where `jitter` says so."""
+def _changes(parameters: Mapping[str, Tensor]) -> Tensor:
+    """The changes after the crop, float32, shape ``(n, 2, 4)``, to be moved to a device at once.
 
-    def factor(name: str) -> Tensor:
-        values = chosen[name].to(images.dtype)
-        return torch.where(chosen["jitter"], values, torch.ones_like(values)).view(-1, 1, 1, 1)
-
-    def brighten(x: Tensor) -> Tensor:
-        return (x * factor("brightness")).clamp(0, 1)
-
-    def spread(x: Tensor) -> Tensor:
-        mean, by = x.mean(dim=(1, 2, 3), keepdim=True), factor("contrast")
-        return (x * by + mean * (1 - by)).clamp(0, 1)
-
-    first = chosen["contrast_first"].view(-1, 1, 1, 1)
-    return torch.where(first, brighten(spread(images)), spread(brighten(images)))
+    They are a factor of brightness, one of contrast, another of brightness, and 1 for a flip. Brightness
+    comes before or after contrast: the other factor is 1, and so are all three without jitter.
+    """
+    jitter, last = parameters["jitter"], parameters["contrast_first"]
+    one = torch.ones_like(parameters["brightness"])
+    brightness = torch.where(jitter, parameters["brightness"], one)
+    contrast = torch.where(jitter, parameters["contrast"], one)
+    factors = [torch.where(last, one, brightness), contrast, torch.where(last, brightness, one)]
+    return torch.stack([*factors, parameters["flip"].to(one.dtype)], dim=-1).float()
 
 
-def _flip(images: Tensor, flip: Tensor) -> Tensor:
-    return torch.where(flip.view(-1, 1, 1, 1), images.flip(-1), images)
+def _brighten(images: Tensor, by: Tensor | float) -> None:
+    """Multiply, in place."""
+    images.mul_(by).clamp_(0, 1)
+
+
+def _spread(images: Tensor, by: Tensor | float) -> None:
+    """Multiply the distance from each image's mean, in place."""
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    images.mul_(by).add_(mean * (1 - by)).clamp_(0, 1)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from cbirbench.errors import MissingError, PluginError
-from cbirbench.evaluation import EXPLAINED_TOGETHER, _checked_values, _importance
 from cbirbench.explain.relax import RelaxOptions
+from cbirbench.scoring import EXPLAINED_TOGETHER, _checked_values, _importance
 from cbirbench.slices import CTSlice, Slices, square_batches
 
 

@@ -1,0 +1,1 @@
+"""Figures for people: HU windows, curves over training, sample views. Drawn without a display."""

@@ -1,0 +1,212 @@
+"""Finished runs put together for the paper's tables: one data set, each extractor once under each profile."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cbirbench.errors import DataError, UsageError
+from cbirbench.report.scoreboard import value_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROFILES = ("paper", "released-code")
+"""Columns of the tables, in order."""
+
+BACKBONE_OPTIONS = ("backbone", "image_size", "normalise", "window")
+"""Options that every learned row must share for the rows to be comparable."""
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedRun:
+    """What the tables take from one run's folder.
+
+    Attributes:
+        folder: The folder as the user named it.
+        summary: Content of ``summary.json``.
+        scores: Content of ``scores.parquet``, with a ``cohort`` column where external cohorts were queried.
+        parameters: For each trained extractor, how many parameters its kept weights have.
+    """
+
+    folder: str
+    summary: Mapping[str, Any]
+    scores: pd.DataFrame
+    parameters: Mapping[str, int]
+
+    @property
+    def extractors(self) -> list[str]:
+        """Canonical names."""
+        return [str(item["name"]) for item in self.summary["extractors"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """All runs of one profile as if they were one.
+
+    Attributes:
+        profile: Its name.
+        summary: `benchmark` of the first run; `extractors`, `metrics` and `departures` of all of them.
+        scores: Scores of all of them.
+        parameters: Of all of them.
+        folders: Where they come from.
+    """
+
+    profile: str
+    summary: Mapping[str, Any]
+    scores: pd.DataFrame
+    parameters: Mapping[str, int]
+    folders: tuple[str, ...]
+
+    @property
+    def extractors(self) -> dict[str, Mapping[str, Any]]:
+        """What the summary says of each extractor, by canonical name."""
+        return {str(item["name"]): item for item in self.summary["extractors"]}
+
+
+def merge(runs: Sequence[FinishedRun]) -> dict[str, Column]:
+    """Put runs together by profile.
+
+    Raises:
+        UsageError: Two runs are of different data, evaluate one extractor under one profile, or measured by
+            different rules under one profile; the message names both folders.
+        DataError: A summary lacks what every run's has.
+    """
+    for run in runs:
+        _check_summary(run)
+    for run in runs[1:]:
+        _check_same_data(runs[0], run)
+    columns = {}
+    for profile in PROFILES:
+        of_profile = [run for run in runs if run.summary["profile"] == profile]
+        if of_profile:
+            columns[profile] = _column(profile, of_profile)
+    return columns
+
+
+def _column(profile: str, runs: Sequence[FinishedRun]) -> Column:
+    import pandas as pd
+
+    owners: dict[str, FinishedRun] = {}
+    for position, run in enumerate(runs):
+        for name in run.extractors:
+            if name in owners:
+                raise UsageError(
+                    f"{owners[name].folder} and {run.folder} both evaluate {name} under profile {profile}.",
+                    "Give one of them: a cell of a table shows one evaluation.",
+                )
+            owners[name] = run
+        for other in runs[:position]:
+            _check_same_rules(other, run)
+    metrics = dict.fromkeys(str(name) for run in runs for name in run.summary["metrics"])
+    departures = {
+        (item["plugin"], item["option"], value_text(item["value"])): item
+        for run in runs
+        for item in run.summary.get("departures", ())
+    }
+    summary = {
+        **runs[0].summary,
+        "extractors": [item for run in runs for item in run.summary["extractors"]],
+        "metrics": list(metrics),
+        "departures": list(departures.values()),
+    }
+    return Column(
+        profile=profile,
+        summary=summary,
+        scores=pd.concat([run.scores for run in runs], ignore_index=True),
+        parameters={name: count for run in runs for name, count in run.parameters.items()},
+        folders=tuple(run.folder for run in runs),
+    )
+
+
+def fill_command(like: Column, profile: str, extractors: Sequence[str]) -> str:
+    """The command whose run would fill missing cells: same data, rules and backbone as the runs at hand."""
+    benchmark = str(like.summary["benchmark"]["name"])
+    command = ["cbirbench", "run", benchmark, "--extractors", ",".join(extractors), "--profile", profile]
+    if "--data" in str(like.summary.get("command", "")):
+        command += ["--data", "DIR"]
+    if like.summary.get("seed"):
+        command += ["--seed", str(like.summary["seed"])]
+    given: dict[str, str] = {}
+    for item in like.summary.get("departures", ()):
+        if item["set_by"] != "user":
+            continue
+        value = item["value"]
+        shown = ",".join(map(value_text, value)) if isinstance(value, list) else value_text(value)
+        for plugin in _takers(item["plugin"], item["option"], benchmark, extractors):
+            given.setdefault(f"{plugin}.{item['option']}", shown)
+    for name, shown in given.items():
+        command += ["--set", f"{name}={shown}"]
+    return shlex.join(command)
+
+
+def _takers(plugin: str, option: str, benchmark: str, extractors: Sequence[str]) -> list[str]:
+    """Which plugins of a new run are to have an option as a plugin of a finished one had it."""
+    if plugin in (benchmark, "run", "relax", *extractors):
+        return [plugin]
+    if plugin.startswith("simsiam-"):
+        return [
+            name
+            for name in extractors
+            if name.startswith("simsiam-") or (name == "imagenet" and option in BACKBONE_OPTIONS)
+        ]
+    if plugin == "imagenet" and option in BACKBONE_OPTIONS:
+        return [name for name in extractors if name.startswith("simsiam-")]
+    return []
+
+
+def _check_summary(run: FinishedRun) -> None:
+    try:
+        named = [item["name"] for item in run.summary["extractors"]]
+        data = [run.summary["benchmark"][key] for key in ("name", "synthetic", "data_fingerprint")]
+        complete = bool(named and data and run.summary["metrics"]) and run.summary["profile"] in PROFILES
+    except (KeyError, TypeError):
+        complete = False
+    if not complete:
+        raise DataError(
+            f"The summary.json of {run.folder} lacks a benchmark, a known profile, extractors or metrics.",
+            "Give the folder of a run that this version of cbirbench made, unchanged.",
+        )
+
+
+def _check_same_data(one: FinishedRun, other: FinishedRun) -> None:
+    names = [run.summary["benchmark"]["name"] for run in (one, other)]
+    prints = [run.summary["benchmark"]["data_fingerprint"] for run in (one, other)]
+    if names[0] != names[1]:
+        found = f"{one.folder} is of the benchmark {names[0]}, {other.folder} of {names[1]}"
+    elif prints[0] != prints[1]:
+        found = f"{one.folder} and {other.folder} are of different slices of {names[0]}"
+        found += f" (data fingerprints {str(prints[0])[:12]} and {str(prints[1])[:12]})"
+    else:
+        return
+    raise UsageError(
+        f"{found}: one table cannot hold both.",
+        "Call the command once for each, or run one of them again with the other's benchmark options.",
+    )
+
+
+def _check_same_rules(one: FinishedRun, other: FinishedRun) -> None:
+    """Scores of one column are compared with each other, so they must be measured alike."""
+    explained = all("relevance-rank" in run.summary["metrics"] for run in (one, other))
+    rules = [_rules(run, explained=explained) for run in (one, other)]
+    differing = sorted(
+        name for name in rules[0].keys() | rules[1].keys() if rules[0].get(name) != rules[1].get(name)
+    )
+    if differing:
+        raise UsageError(
+            f"{one.folder} and {other.folder} are of one profile but measured by different rules: "
+            f"{', '.join(differing)}.",
+            "Run one of them again with the other's values, or give them to separate calls.",
+        )
+
+
+def _rules(run: FinishedRun, *, explained: bool) -> dict[str, str]:
+    """Departures that change how extractors are measured, whatever the extractor."""
+    plugins = {"run", "relax", "relevance-rank"} if explained else {"run"}
+    return {
+        f"{item['plugin']}.{item['option']}": value_text(item["value"])
+        for item in run.summary.get("departures", ())
+        if item["plugin"] in plugins and (item["plugin"], item["option"]) != ("run", "runs")
+    }
