@@ -129,7 +129,8 @@ def run(
     with _reported():
         if runs is not None and runs < 1:
             raise UsageError(f"--runs needs a whole number from 1, got {runs}.", "Give --runs 1 or more.")
-        from cbirbench.plan import Request, build
+        from cbirbench.plan import Request
+        from cbirbench.planning import build
         from cbirbench.store import Store, cache_folder
 
         request = Request(

@@ -23,7 +23,7 @@ def untrained(plan: Plan, contender: Contender, extractor: Extractor) -> ShapedB
     return {
         "extractor": contender.name,
         "distribution": [plugin.distribution, plugin.version],
-        "source": registry.source_digest(plugin.package),
+        "source": [registry.source_digest(module) for module in _modules(plugin)],
         "options": contender.options.shaping(),
         "fingerprint": as_json(extractor.fingerprint()),
         "device": plan.device,
@@ -31,22 +31,31 @@ def untrained(plan: Plan, contender: Contender, extractor: Extractor) -> ShapedB
     }
 
 
+def _modules(plugin: Plugin) -> list[str]:
+    """Modules whose source shapes a plugin's output: its own, plugins it builds on, and the HU windows."""
+    others = [name for name in _requirements(plugin.distribution) if name.startswith("cbirbench-")]
+    return [plugin.package, *(name.replace("-", "_") for name in others), "cbirbench.windows"]
+
+
 def versions(distribution: str) -> dict[str, str]:
     """Versions of what a plugin computes with: cbirbench and what its distribution requires."""
     found = {"cbirbench": __version__}
-    try:
-        requirements = importlib.metadata.requires(distribution) or []
-    except importlib.metadata.PackageNotFoundError:
-        requirements = []
-    for requirement in ["numpy", "torch", *requirements]:
-        named = re.match(r"[A-Za-z0-9._-]+", requirement)
-        if named is None or "extra ==" in requirement or named[0] == "cbirbench":
-            continue
+    for name in ["numpy", "torch", *_requirements(distribution)]:
         try:
-            found[named[0]] = importlib.metadata.version(named[0])
+            found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _requirements(distribution: str) -> list[str]:
+    """Names of the distributions that one requires, without cbirbench itself and without extras."""
+    try:
+        requirements = importlib.metadata.requires(distribution) or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    named = [re.match(r"[A-Za-z0-9._-]+", text) for text in requirements if "extra ==" not in text]
+    return [name[0] for name in named if name is not None and name[0] != "cbirbench"]
 
 
 def trained(weights_key: str) -> ShapedBy:

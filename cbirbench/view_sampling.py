@@ -14,7 +14,7 @@ from cbirbench.errors import CbirbenchError, PluginError, UsageError
 from cbirbench.figures.look import check_format
 from cbirbench.figures.view_pairs import draw_view_pairs
 from cbirbench.interfaces import Augmentation, Benchmark, ProfileName, Progress, Source
-from cbirbench.plan import leftovers, resolve_benchmark
+from cbirbench.planning import leftovers, resolve_benchmark
 from cbirbench.reading import read_benchmark
 from cbirbench.registry import Plugin
 from cbirbench.report.scoreboard import plain, value_text

@@ -52,6 +52,7 @@ ORDER = [
     "figures.curves",
     "figures.view_pairs",
     "figures.look",
+    "planning",
     "results",
     "plan",
     "statistics",

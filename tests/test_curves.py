@@ -14,7 +14,8 @@ from cbirbench import curves, keys
 from cbirbench.cli import app
 from cbirbench.curves import Curves
 from cbirbench.evaluation import run_once
-from cbirbench.plan import Plan, Request, build, run_seed
+from cbirbench.plan import Plan, Request, run_seed
+from cbirbench.planning import build
 from cbirbench.slices import Slices
 from cbirbench.store import Store
 

@@ -15,7 +15,8 @@ import torch
 from cbirbench import __version__
 from cbirbench import environment as module
 from cbirbench.environment import environment, git_state, hardware, versions
-from cbirbench.plan import Plan, Request, build
+from cbirbench.plan import Plan, Request
+from cbirbench.planning import build
 
 pytestmark = pytest.mark.usefixtures("fake_plugins")
 

@@ -9,7 +9,8 @@ import pytest
 from cbirbench import estimate, keys
 from cbirbench.estimate import announce_long_work, seconds_per_image, spoken, stages_ahead
 from cbirbench.interfaces import Progress
-from cbirbench.plan import Plan, Request, build, run_seed
+from cbirbench.plan import Plan, Request, run_seed
+from cbirbench.planning import build
 from cbirbench.slices import Slices
 from cbirbench.store import Store
 

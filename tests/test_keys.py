@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from cbirbench import __version__, keys, registry
-from cbirbench.plan import Plan, Request, build
+from cbirbench.plan import Plan, Request
+from cbirbench.planning import build
 from cbirbench.slices import CTSlice, Slices
 
 pytestmark = pytest.mark.usefixtures("fake_plugins")
@@ -136,6 +139,22 @@ def test_versions_are_those_of_what_the_distribution_requires(
     real = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "99" if name == "torch" else real(name))
     assert untrained(plan_of()) != before
+
+
+def test_the_source_of_plugins_that_a_plugin_builds_on_shapes_its_output(
+    install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = next(p for p in map(Path, sys.path) if (p / "cbirbench_fake-1.0.dist-info").exists())
+    metadata = site / "cbirbench_fake-1.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text() + "Requires-Dist: cbirbench-below\n")
+    below = install("cbirbench-below", {}, {"cbirbench_below": "RATE = 1\n"})
+    before = untrained(plan_of())
+    (below / "cbirbench_below.py").write_text("RATE = 2\n")
+    registry.source_digest.cache_clear()
+    assert untrained(plan_of()) != before
+    (below / "cbirbench_below.py").write_text("RATE = 1\n")
+    registry.source_digest.cache_clear()
+    assert untrained(plan_of()) == before
 
 
 def test_slices_that_show_the_organ_are_explained() -> None:

@@ -34,7 +34,8 @@ from cbirbench.datasets.msd import Decathlon, DecathlonOptions
 from cbirbench.explain.masks import draw_masks
 from cbirbench.explain.relax import RelaxOptions, importance_maps
 from cbirbench.interfaces import Context, Evidence, Options, ProfileName
-from cbirbench.plan import Contender, Plan, Request, build
+from cbirbench.plan import Contender, Plan, Request
+from cbirbench.planning import build
 from cbirbench.settings import Settings
 from cbirbench.slices import CTSlice, Slices
 from cbirbench.statistics import PERMUTATIONS

@@ -1,0 +1,225 @@
+"""From what the user asked for to a plan: names looked up, options resolved, everything checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cbirbench import registry
+from cbirbench.errors import MissingError, PluginError, UsageError
+from cbirbench.explain.relax import RelaxOptions
+from cbirbench.interfaces import Augmentation, Benchmark, Context, Metric, Options, Source, Trainable
+from cbirbench.plan import DEFAULT_METRICS, Contender, Plan, Request
+from cbirbench.registry import Plugin
+from cbirbench.settings import Assignment, RunOptions, Settings, parse_assignments
+
+
+def build(request: Request) -> Plan:
+    """Resolve and check a request. Weights, data and system libraries are checked here, before hours of work.
+
+    Raises:
+        UsageError: A name, option or value is wrong.
+        MissingError: Weights, a GPU or a library is not here.
+        DataError: The benchmark's data cannot be used.
+        PluginError: A plugin cannot be used.
+    """
+    if not request.extractors:
+        raise UsageError("No extractor was named.", "Name some: --extractors ours,hog,gabor")
+    assignments = parse_assignments(request.assignments)
+    benchmark_plugin = registry.find("benchmark", request.benchmark)
+    benchmark_class = registry.load(benchmark_plugin)
+    settings = Settings(request.profile, benchmark_class.defaults, assignments)
+    run_options = settings.resolve(
+        RunOptions,
+        ["run"],
+        runs=request.runs,
+        eval_every=request.eval_every,
+        explain_every=request.explain_every,
+    )
+    relax = settings.resolve(RelaxOptions, ["relax"])
+    assert isinstance(run_options, RunOptions) and isinstance(relax, RelaxOptions)
+    benchmark_options = resolve_benchmark(settings, benchmark_plugin, request.data)
+    benchmark: Benchmark = registry.make(benchmark_plugin, benchmark_options)
+    metric_plugins, metrics = _metrics(settings, request.metrics)
+    device = choose_device(request.device)
+    sources = benchmark.sources()
+    _check_sources(sources, request.benchmark)
+    contenders = _contenders(settings, request.extractors, device, run_options.runs)
+    if not any(metric.needs == "explanations" for metric in metrics):
+        settings.disregard("relax")
+    if not any(contender.trained for contender in contenders):
+        settings.disregard("run", "runs")
+    notes = [*leftovers(settings, assignments), *_idle_curves(run_options, metrics, contenders)]
+    return Plan(
+        request=request,
+        benchmark_plugin=benchmark_plugin,
+        benchmark=benchmark,
+        benchmark_options=benchmark_options,
+        sources=sources,
+        contenders=contenders,
+        metrics=metrics,
+        metric_plugins=metric_plugins,
+        run_options=run_options,
+        relax=relax,
+        device=device,
+        departures=list(settings.departures.values()),
+        title=settings.title(),
+        notes=notes,
+    )
+
+
+def _idle_curves(
+    options: RunOptions, metrics: Sequence[Metric], contenders: Sequence[Contender]
+) -> list[str]:
+    """Notes on curves that were asked for and have nothing to show."""
+    trained = any(contender.trained for contender in contenders)
+    notes = []
+    for flag, stride, explained in (
+        ("--eval-every", options.eval_every, False),
+        ("--explain-every", options.explain_every, True),
+    ):
+        due = any((metric.needs == "explanations") == explained for metric in metrics)
+        if stride and not (trained and due):
+            which = "no metric on explanations" if explained else "no metric but those on explanations"
+            lacking = which if trained else "no extractor that trains"
+            notes.append(f"{flag} {stride} has no effect: this run has {lacking}.")
+    return notes
+
+
+def resolve_benchmark(settings: Settings, plugin: Plugin, data: Path | None) -> Options:
+    """A benchmark's options; `data`, where given, outranks what ``--set`` says.
+
+    Raises:
+        UsageError: `data` was given and the benchmark reads no scans, or a value does not fit.
+    """
+    options_type = registry.load(plugin).options_type
+    fixed: dict[str, Any] = {}
+    if data is not None:
+        if "data" not in options_type.model_fields:
+            raise UsageError(
+                f"The benchmark {plugin.name!r} reads no scans, but --data {data} was given.",
+                "Leave --data out, or name a benchmark that reads scans, such as decathlon.",
+            )
+        fixed["data"] = data
+    return settings.resolve(options_type, plugin.names, **fixed)
+
+
+def _metrics(settings: Settings, names: Sequence[str]) -> tuple[list[Plugin], list[Metric]]:
+    plugins: list[Plugin] = []
+    metrics: list[Metric] = []
+    for asked in names:
+        name, at, depth = asked.partition("@")
+        plugin = registry.find("metric", name)
+        options_type = registry.load(plugin).options_type
+        fixed: dict[str, Any] = {}
+        if at:
+            if "k" not in options_type.model_fields or not depth.isdecimal():
+                raise UsageError(
+                    f"{asked!r} is no metric: {name!r} takes "
+                    + ("a whole number after the @." if "k" in options_type.model_fields else "no @K."),
+                    f"Use {name}@5." if "k" in options_type.model_fields else f"Use {name}.",
+                )
+            fixed["k"] = int(depth)
+        metric: Metric = registry.make(plugin, settings.resolve(options_type, plugin.names, **fixed))
+        lacking = [part for part in ("name", "depth", "options") if not hasattr(metric, part)]
+        if lacking:
+            raise PluginError(
+                f"The metric {plugin.name!r} of {plugin.distribution} lacks {', '.join(lacking)}.",
+                "See cbirbench.interfaces.Metric for what a metric has.",
+            )
+        if metric.name in [other.name for other in metrics]:
+            raise UsageError(f"The metric {metric.name!r} was named twice.", "Name it once in --metrics.")
+        plugins.append(plugin)
+        metrics.append(metric)
+    if not metrics:
+        raise UsageError("No metric was named.", f"Name some: --metrics {','.join(DEFAULT_METRICS)}")
+    return plugins, metrics
+
+
+def _contenders(settings: Settings, names: Sequence[str], device: str, runs: int) -> list[Contender]:
+    def augmentation(name: str) -> Augmentation:
+        plugin = registry.find("augmentation", name)
+        options = settings.resolve(registry.load(plugin).options_type, plugin.names)
+        made: Augmentation = registry.make(plugin, options)
+        return made
+
+    contenders: list[Contender] = []
+    for asked in names:
+        plugin = registry.find("extractor", asked)
+        if plugin.name in [contender.name for contender in contenders]:
+            raise UsageError(
+                f"The extractor {plugin.name!r} was named twice.", "Name it once in --extractors."
+            )
+        extractor_class = registry.load(plugin)
+        options = settings.resolve(extractor_class.options_type, plugin.names)
+        trained = issubclass(extractor_class, Trainable) if isinstance(extractor_class, type) else False
+        alias = asked if asked != plugin.name else next(iter(plugin.aliases), "")
+        context = Context(device=device, augmentation=augmentation)
+        contender = Contender(plugin, alias, options, context, trained, runs if trained else 1)
+        contender.make()  # its weights are looked for now, not after the others were trained
+        contenders.append(contender)
+    return contenders
+
+
+def choose_device(asked: str) -> str:
+    """``auto`` takes CUDA where there is a GPU.
+
+    Raises:
+        MissingError: ``cuda`` was asked for and there is none.
+    """
+    import torch
+
+    available = torch.cuda.is_available()
+    if asked == "cuda" and not available:
+        raise MissingError(
+            "--device cuda was asked for, but PyTorch sees no CUDA device.",
+            "Check nvidia-smi and the installed build of torch, or use --device cpu.",
+        )
+    return "cuda" if asked == "cuda" or (asked == "auto" and available) else "cpu"
+
+
+def _check_sources(sources: Sequence[Source], benchmark: str) -> None:
+    volumes = [source.volume_id for source in sources]
+    if len(set(volumes)) < len(volumes):
+        twice = next(volume for volume in volumes if volumes.count(volume) > 1)
+        raise PluginError(
+            f"The benchmark {benchmark!r} gives {len(volumes)} scans, two of them with the id {twice!r}.",
+            "Report it to the plugin's authors: each scan needs an id of its own.",
+        )
+    for split in ("gallery", "query"):
+        if not any(source.split == split for source in sources):
+            raise UsageError(
+                f"The benchmark {benchmark!r} has no {split} scans with these options.",
+                "Give it at least one scan for the gallery and one for the queries.",
+            )
+    patients = {split: {s.patient_id for s in sources if s.split == split} for split in ("gallery", "query")}
+    crossing = sorted(patients["gallery"] & patients["query"])
+    if crossing:
+        raise UsageError(
+            f"{len(crossing)} patients are on both sides, gallery and queries: {', '.join(crossing[:5])}.",
+            "A patient belongs to one side, or the retrieval only recognises the patient.",
+        )
+
+
+def leftovers(settings: Settings, assignments: Sequence[Assignment]) -> list[str]:
+    """Notes on assignments that nothing of this run took up; a name that nobody has is an error."""
+    notes = []
+    own: dict[str, type[Options]] = {"run": RunOptions, "relax": RelaxOptions}
+    known = {name for kind in registry.GROUPS for plugin in registry.installed(kind) for name in plugin.names}
+    for given in [given for given in assignments if given not in settings.used]:
+        if given.name not in known | own.keys():
+            raise UsageError(
+                f"--set {given}: nothing is called {given.name!r}.",
+                f"{registry.nearest(given.name, known | own.keys())}Names are those of "
+                "`cbirbench plugins list`, and run and relax.",
+            )
+        if given.name in own:
+            settings.resolve(own[given.name], [given.name], departs=False)
+        for kind in registry.GROUPS:
+            for plugin in registry.installed(kind):
+                if given.name in plugin.names and not plugin.problem:
+                    settings.resolve(registry.load(plugin).options_type, plugin.names, departs=False)
+        reason = "only a run uses it" if given.name in own else f"{given.name} takes no part in this run"
+        notes.append(f"--set {given} has no effect: {reason}.")
+    return notes
