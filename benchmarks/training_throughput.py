@@ -7,8 +7,10 @@ In one run, taking turns, medians over the rounds:
    image by image: RandomResizedCrop(.2 to 1), ColorJitter(.4, .4, .4, .1) with probability .8,
    RandomGrayscale(.2), RandomHorizontalFlip, ToTensor. Once with three channels, as that path is used; once
    with one.
-2. The whole training step of `simsiam-hu-clip` by its own `fit`, against the same step fed by views made
-   beforehand, and by the PIL path in a DataLoader with as many workers as cores.
+2. On a CPU: steps of one training of `simsiam-hu-clip` by its own `fit`, by turns on its views and on views
+   made beforehand. It tells the two apart where trainings one after the other scatter more than they differ.
+3. The whole training, against the same fed by views made beforehand, and by the PIL path in a DataLoader with
+   as many workers as cores.
 
 The slices are synthetic: smooth blobs and noise in an ellipse. Weights are random. Neither changes the speed.
 Whole epochs are timed, after one to warm up, so what is done between epochs counts for all three feeds.
@@ -21,6 +23,7 @@ Whole epochs are timed, after one to warm up, so what is done between epochs cou
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import platform
 import statistics
@@ -155,6 +158,37 @@ class PilViews(Feed):
         return first, second
 
 
+class TakingTurns(Feed):
+    """Step by step the one feed, then the other, noting when each step begins."""
+
+    def __init__(self, feeds: Mapping[str, Augmentation], epoch_steps: int, steps: int) -> None:
+        self._feeds, self._epoch_steps, self._steps = feeds, epoch_steps, steps
+        self._begun: list[float] = []
+
+    def _feed(self, step: int) -> str:
+        # The step of an epoch shifts by one from epoch to epoch, so that neither feed keeps the odd ones.
+        return list(self._feeds)[(step + step // self._epoch_steps) % len(self._feeds)]
+
+    def sample(self, count: int, generator: Generator) -> Mapping[str, Tensor]:
+        self._begun.append(time.perf_counter())
+        if len(self._begun) > self._steps:
+            raise Timed
+        return self._feeds[self._feed(len(self._begun) - 1)].sample(count, generator)
+
+    def apply(
+        self, hu: Sequence[Tensor], parameters: Mapping[str, Tensor], size: int
+    ) -> tuple[Tensor, Tensor]:
+        return self._feeds[self._feed(len(self._begun) - 1)].apply(hu, parameters, size)
+
+    def seconds(self) -> dict[str, list[float]]:
+        """How long the steps of each feed took, but for the first epoch and the last step of each."""
+        found: dict[str, list[float]] = {name: [] for name in self._feeds}
+        for step, (begin, end) in enumerate(itertools.pairwise(self._begun)):
+            if step >= self._epoch_steps and (step + 1) % self._epoch_steps:
+                found[self._feed(step)].append(end - begin)
+        return found
+
+
 class Timed(Exception):  # noqa: N818
     """Ends a training once it has been timed."""
 
@@ -198,8 +232,10 @@ class StepClock:
             raise Timed
 
 
-def training_rate(augmentation: Augmentation, slices: Slices, arguments: argparse.Namespace) -> float:
-    """Views a second of the real extractor's `fit`."""
+def train(
+    augmentation: Augmentation, slices: Slices, clock: StepClock, arguments: argparse.Namespace
+) -> None:
+    """Train by the real extractor's `fit` until the clock or the augmentation ends it."""
     options = SimSiamOptions(
         backbone=arguments.backbone,
         weights="random",
@@ -210,9 +246,14 @@ def training_rate(augmentation: Augmentation, slices: Slices, arguments: argpars
         checkpoint_every=1_000_000,
     )
     extractor = SimSiamHUClip(options, Context(arguments.device, lambda _: augmentation))
-    clock = StepClock(arguments.device, arguments.epoch_steps, arguments.seconds)
     with tempfile.TemporaryDirectory() as folder, suppress(Timed):
         extractor.fit(slices, seed=0, workspace=Path(folder), progress=clock, watcher=Unwatched())
+
+
+def training_rate(augmentation: Augmentation, slices: Slices, arguments: argparse.Namespace) -> float:
+    """Views a second of a training."""
+    clock = StepClock(arguments.device, arguments.epoch_steps, arguments.seconds)
+    train(augmentation, slices, clock, arguments)
     return clock.steps_per_second * 2 * arguments.batch_size
 
 
@@ -320,6 +361,30 @@ def compare_steps(arrays: Sequence[np.ndarray], arguments: argparse.Namespace) -
     print_table(title, rates, against=["fixed batch", "PIL and DataLoader"])
 
 
+def compare_in_one_training(arrays: Sequence[np.ndarray], arguments: argparse.Namespace) -> None:
+    """Steps on our views and on a fixed batch by turns: what slows the machine down slows both."""
+    size, batch_size = arguments.image_size, arguments.batch_size
+    ours = HUClip(HUClipOptions())
+    hu = [torch.from_numpy(arrays[i % len(arrays)]) for i in range(batch_size)]
+    fixed = FixedViews(ours.apply(hu, ours.sample(batch_size, Generator().manual_seed(0)), size))
+    feed = TakingTurns({"fixed batch": fixed, "hu-clip": ours}, arguments.epoch_steps, arguments.turns)
+    clock = StepClock("cpu", arguments.epoch_steps, float("inf"))
+    train(feed, gallery(arrays, batch_size * arguments.epoch_steps), clock, arguments)
+    seconds = {name: np.array(values) for name, values in feed.seconds().items()}
+    medians = {name: float(np.median(values)) for name, values in seconds.items()}
+    rng = np.random.default_rng(0)
+    drawn = [
+        np.median(rng.choice(seconds["fixed batch"], len(seconds["fixed batch"])))
+        / np.median(rng.choice(seconds["hu-clip"], len(seconds["hu-clip"])))
+        for _ in range(2000)
+    ]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    print(f"\nSteps by turns in one training, {len(seconds['hu-clip'])} of each: median ", end="")
+    print(", ".join(f"{name} {1000 * median:.1f} ms" for name, median in medians.items()), end="; ")
+    ratio = medians["fixed batch"] / medians["hu-clip"]
+    print(f"rate of hu-clip against the fixed batch {ratio:.3f} (bootstrap, 95 %: {low:.3f} to {high:.3f}).")
+
+
 def read_arguments() -> argparse.Namespace:
     assert __doc__ is not None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -337,7 +402,8 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=15, help="least time of a training's measurement")
     parser.add_argument("--view-seconds", type=float, default=3, help="time of a measurement of views alone")
     parser.add_argument("--epoch-steps", type=int, default=31, help="steps in an epoch; the paper's has 31")
-    parser.add_argument("--only", choices=["views", "steps"])
+    parser.add_argument("--turns", type=int, default=341, help="steps of the training that takes turns")
+    parser.add_argument("--only", choices=["views", "steps", "turns"])
     return parser.parse_args()
 
 
@@ -353,9 +419,11 @@ def main() -> None:
         + f". {arguments.rounds} rounds; synthetic slices of {SIDE} px, random weights."
     )
     arrays = [synthetic_hu(seed) for seed in range(DISTINCT)]
-    if arguments.only != "steps":
+    if arguments.only in (None, "views"):
         compare_views(arrays, arguments)
-    if arguments.only != "views":
+    if arguments.only in (None, "turns") and arguments.device == "cpu":
+        compare_in_one_training(arrays, arguments)
+    if arguments.only in (None, "steps"):
         compare_steps(arrays, arguments)
 
 

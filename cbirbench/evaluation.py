@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cbirbench import keys
 from cbirbench.curves import Curves
-from cbirbench.errors import MissingError
-from cbirbench.extraction import embed_slices
+from cbirbench.errors import CbirbenchError, MissingError, PluginError
+from cbirbench.extraction import REPORT, embed_slices
 from cbirbench.interfaces import Evidence, Extractor, Progress, Trainable, TrainingRecord
 from cbirbench.plan import Contender, Plan, run_seed
 from cbirbench.ranking import Ranking, rank
@@ -97,27 +98,90 @@ def _trained(
 
     seed = run_seed(plan.request.seed, run)
     key = keys.weights(shaped_by, gallery, seed)
-    curves = Curves(plan, contender, extractor, key, gallery, queries, store, progress)
-    entry = store.read("weights", key)
-    if entry is not None and not curves.ahead:
+
+    def waits() -> None:
+        progress.note(f"{title}: another process is at this very training; waiting for it.")
+
+    with store.training_alone(key, waits):
+        curves = Curves(plan, contender, extractor, key, gallery, queries, store, progress)
+        entry = store.read("weights", key)
+        if entry is None or curves.ahead:
+            again = "" if entry is None else " once more, for its curves"
+            progress.note(f"{title}: training on {len(gallery)} slices{again}")
+            record = _fitted(contender, extractor, gallery, seed, store.workspace(key), progress, curves)
+            if entry is None:
+                weights = {
+                    name: tensor.detach().cpu().numpy() for name, tensor in extractor.weights().items()
+                }
+                store.write("weights", key, weights, as_json(record))
+                store.forget_workspace(key)
+                return _Training(key, seed, weights, record, curves)
+        # Embeddings and maps in the cache go with these weights, should another training differ in a digit.
         weights, metadata = entry
         extractor.load_weights({name: torch.from_numpy(array) for name, array in weights.items()})
-        return _Training(key, seed, weights, TrainingRecord(**metadata), curves)
-    again = "" if entry is None else " once more, for its curves"
-    progress.note(f"{title}: training on {len(gallery)} slices{again}")
+        store.forget_workspace(key)
+    return _Training(key, seed, weights, _record(metadata), curves)
+
+
+def _fitted(
+    contender: Contender,
+    extractor: Trainable,
+    gallery: Slices,
+    seed: int,
+    workspace: Path,
+    progress: Progress,
+    curves: Curves,
+) -> TrainingRecord:
+    """Train, and check what comes back.
+
+    Raises:
+        PluginError: `fit` failed, or does not keep to its interface.
+        MissingError: The GPU's memory is too small.
+    """
+    import torch
+
     try:
-        record = extractor.fit(
-            gallery, seed=seed, workspace=store.workspace(key), progress=progress, watcher=curves
+        record: Any = extractor.fit(
+            gallery, seed=seed, workspace=workspace, progress=progress, watcher=curves
         )
+    except CbirbenchError:
+        raise
     except torch.OutOfMemoryError as error:
         raise MissingError(
             f"{contender.name} ran out of GPU memory while it was trained.",
             "Use a GPU with more memory, a smaller batch or image, or --device cpu.",
         ) from error
-    weights = {name: tensor.detach().cpu().numpy() for name, tensor in extractor.weights().items()}
-    store.write("weights", key, weights, as_json(record))
-    store.forget_workspace(key)
-    return _Training(key, seed, weights, record, curves)
+    except Exception as error:
+        raise PluginError(f"{contender.name}.fit failed: {type(error).__name__}: {error}", REPORT) from error
+    rows = record.epochs if isinstance(record, TrainingRecord) else None
+    if rows is None or not all(
+        isinstance(row, Mapping)
+        and {"epoch", "loss"} <= row.keys()
+        and all(isinstance(value, int | float) for value in row.values())
+        for row in rows
+    ):
+        raise PluginError(
+            f"{contender.name}.fit must return a TrainingRecord whose rows hold epoch, loss and other "
+            f"numbers, got {record!r:.200}.",
+            REPORT,
+        )
+    if curves.ahead:
+        missed = ", ".join(str(epoch) for epoch, _ in curves.ahead[:5])
+        raise PluginError(
+            f"{contender.name}.fit did not let its watcher look after the epochs {missed}.",
+            f"{REPORT} Without --eval-every and --explain-every it can be run.",
+        )
+    found: TrainingRecord = record
+    return found
+
+
+def _record(metadata: Mapping[str, Any]) -> TrainingRecord:
+    """A record from the cache, where JSON has null for what is not a number."""
+    rows = [
+        {name: float("nan") if value is None else value for name, value in row.items()}
+        for row in metadata["epochs"]
+    ]
+    return TrainingRecord(rows, metadata["resumed_from_epoch"])
 
 
 def _embedded(

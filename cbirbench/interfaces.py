@@ -233,7 +233,13 @@ class Trainable(ABC):
 
     @abstractmethod
     def training_views(self, slice_count: int) -> int:
-        """How many views `fit` passes forward and backward for so many slices: what a run will cost."""
+        """How many views `fit` passes forward and backward for so many slices: what a run will cost.
+
+        It is asked for before anything is trained.
+
+        Raises:
+            UsageError: `fit` could not train on so many slices, or not on this machine.
+        """
 
     @abstractmethod
     def weights(self) -> Mapping[str, Tensor]:

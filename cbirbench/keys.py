@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+from functools import cache
 from typing import Any
 
 from cbirbench import __version__, registry
@@ -26,6 +27,10 @@ def untrained(plan: Plan, contender: Contender, extractor: Extractor) -> ShapedB
         "source": [registry.source_digest(module) for module in _modules(plugin)],
         "options": contender.options.shaping(),
         "fingerprint": as_json(extractor.fingerprint()),
+        "augmentations": [
+            [used.distribution, used.version, registry.source_digest(used.package)]
+            for used in contender.augmentations
+        ],
         "device": plan.device,
         "versions": versions(plugin.distribution),
     }
@@ -37,8 +42,9 @@ def _modules(plugin: Plugin) -> list[str]:
     return [plugin.package, *(name.replace("-", "_") for name in others), "cbirbench.windows"]
 
 
+@cache
 def versions(distribution: str) -> dict[str, str]:
-    """Versions of what a plugin computes with: cbirbench and what its distribution requires."""
+    """Versions of what a plugin computes with: cbirbench, and what it and the plugins below it require."""
     found = {"cbirbench": __version__}
     for name in ["numpy", "torch", *_requirements(distribution)]:
         try:
@@ -48,14 +54,28 @@ def versions(distribution: str) -> dict[str, str]:
     return found
 
 
-def _requirements(distribution: str) -> list[str]:
-    """Names of the distributions that one requires, without cbirbench itself and without extras."""
+@cache
+def _requirements(distribution: str) -> tuple[str, ...]:
+    """Names of the distributions that one requires, and those that plugins among them require; no extras."""
     try:
         requirements = importlib.metadata.requires(distribution) or []
     except importlib.metadata.PackageNotFoundError:
-        return []
-    named = [re.match(r"[A-Za-z0-9._-]+", text) for text in requirements if "extra ==" not in text]
-    return [name[0] for name in named if name is not None and name[0] != "cbirbench"]
+        return ()
+    found: dict[str, None] = {}
+    for text in requirements:
+        named = re.match(r"[A-Za-z0-9._-]+", text)
+        if named is None or "extra ==" in text or named[0] == "cbirbench":
+            continue
+        found[named[0]] = None
+        if named[0].startswith("cbirbench-"):
+            found |= dict.fromkeys(_requirements(named[0]))
+    return tuple(found)
+
+
+def forget() -> None:
+    """Read the distributions' metadata anew, after something was installed."""
+    versions.cache_clear()
+    _requirements.cache_clear()
 
 
 def trained(weights_key: str) -> ShapedBy:

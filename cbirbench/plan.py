@@ -54,7 +54,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Contender:
-    """One extractor of a run."""
+    """One extractor of a run, with the augmentations that it asked for."""
 
     plugin: Plugin
     alias: str
@@ -62,6 +62,7 @@ class Contender:
     context: Context
     trained: bool
     runs: int
+    augmentations: Sequence[Plugin] = ()
 
     @property
     def name(self) -> str:

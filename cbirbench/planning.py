@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +139,11 @@ def _metrics(settings: Settings, names: Sequence[str]) -> tuple[list[Plugin], li
 
 
 def _contenders(settings: Settings, names: Sequence[str], device: str, runs: int) -> list[Contender]:
+    asked_for: list[Plugin] = []
+
     def augmentation(name: str) -> Augmentation:
         plugin = registry.find("augmentation", name)
+        asked_for.append(plugin)
         options = settings.resolve(registry.load(plugin).options_type, plugin.names)
         made: Augmentation = registry.make(plugin, options)
         return made
@@ -157,8 +161,9 @@ def _contenders(settings: Settings, names: Sequence[str], device: str, runs: int
         alias = asked if asked != plugin.name else next(iter(plugin.aliases), "")
         context = Context(device=device, augmentation=augmentation)
         contender = Contender(plugin, alias, options, context, trained, runs if trained else 1)
+        asked_for.clear()
         contender.make()  # its weights are looked for now, not after the others were trained
-        contenders.append(contender)
+        contenders.append(replace(contender, augmentations=tuple(asked_for)))
     return contenders
 
 

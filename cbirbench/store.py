@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -224,11 +224,35 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    @contextmanager
+    def training_alone(self, key: str, waits: Callable[[], None]) -> Iterator[None]:
+        """Keep other processes from the same training; it ends with the process, however that ends.
+
+        Args:
+            key: The training's.
+            waits: Called where another process is at it; its end is then waited for.
+        """
+        from filelock import FileLock, Timeout
+
+        with self._reachable():
+            (self.folder / "workspaces").mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / "workspaces" / f"{key}.lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                waits()
+                lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
     def forget_workspace(self, key: str) -> None:
         """Delete a training's folder, once its weights are kept."""
         import shutil
 
         shutil.rmtree(self.folder / "workspaces" / key, ignore_errors=True)
+        (self.folder / "workspaces" / f"{key}.lock").unlink(missing_ok=True)
 
     def usage(self) -> list[Usage]:
         """Entries and bytes of every kind."""

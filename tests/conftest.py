@@ -43,6 +43,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
     `entries` maps a kind (``extractor``) to names and values, `modules` a module's name to its source.
     """
+    from cbirbench import keys
+
     before = set(sys.modules)
 
     def installed(
@@ -63,6 +65,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
             (site / f"{module}.py").write_text(source)
         monkeypatch.syspath_prepend(site)
         registry.forget()
+        keys.forget()
         return site
 
     yield installed
@@ -73,6 +76,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     importlib.invalidate_caches()
     registry.forget()
     registry.source_digest.cache_clear()
+    keys.forget()
 
 
 @pytest.fixture

@@ -138,6 +138,7 @@ def test_versions_are_those_of_what_the_distribution_requires(
     before = untrained(plan_of())
     real = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "99" if name == "torch" else real(name))
+    keys.forget()
     assert untrained(plan_of()) != before
 
 
@@ -146,8 +147,11 @@ def test_the_source_of_plugins_that_a_plugin_builds_on_shapes_its_output(
 ) -> None:
     site = next(p for p in map(Path, sys.path) if (p / "cbirbench_fake-1.0.dist-info").exists())
     metadata = site / "cbirbench_fake-1.0.dist-info" / "METADATA"
-    metadata.write_text(metadata.read_text() + "Requires-Dist: cbirbench-below\n")
+    metadata.write_text(metadata.read_text() + "Requires-Dist: cbirbench-between\n")
+    between = next(install("cbirbench-between", {}).glob("*.dist-info")) / "METADATA"
+    between.write_text(between.read_text() + "Requires-Dist: cbirbench-below\nRequires-Dist: rich\n")
     below = install("cbirbench-below", {}, {"cbirbench_below": "RATE = 1\n"})
+    assert keys.versions("cbirbench-fake")["rich"] == importlib.metadata.version("rich")
     before = untrained(plan_of())
     (below / "cbirbench_below.py").write_text("RATE = 2\n")
     registry.source_digest.cache_clear()
@@ -155,6 +159,15 @@ def test_the_source_of_plugins_that_a_plugin_builds_on_shapes_its_output(
     (below / "cbirbench_below.py").write_text("RATE = 1\n")
     registry.source_digest.cache_clear()
     assert untrained(plan_of()) == before
+
+
+def test_the_augmentations_that_an_extractor_asks_for_shape_its_output() -> None:
+    plan = plan_of()
+    contender = plan.contenders[0]
+    assert [used.name for used in contender.augmentations] == ["mirroring"]
+    newer = dataclasses.replace(contender.augmentations[0], version="1.1")
+    other = dataclasses.replace(contender, augmentations=(newer,))
+    assert keys.untrained(plan, other, contender.make()) != untrained(plan)
 
 
 def test_slices_that_show_the_organ_are_explained() -> None:

@@ -3,6 +3,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -411,3 +414,33 @@ def test_a_full_cache_is_called_the_cache(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(MissingError, match=r"cache.*No space left.*CBIRBENCH_CACHE"):
         Store(tmp_path).write("maps", "0" * 64, {"map": np.zeros(2)})
+
+
+def test_one_training_is_not_made_twice_at_once(tmp_path: Path) -> None:
+    """A second process waits until the first one is done, or dead."""
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom cbirbench.store import Store\n"
+        "with Store(Path(sys.argv[1])).training_alone('key', lambda: print('waits')):\n"
+        "    print('alone', flush=True)\n    time.sleep(60)\n"
+    )
+    first = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    try:
+        assert first.stdout.readline() == "alone\n"
+        told: list[float] = []
+
+        def waits() -> None:
+            told.append(time.monotonic())
+            first.kill()  # as the system does, without giving it time to tidy up
+
+        with Store(tmp_path).training_alone(
+            "other", lambda: pytest.fail("another training stands in the way")
+        ):
+            pass
+        with Store(tmp_path).training_alone("key", waits):
+            assert len(told) == 1
+            assert first.wait() != 0
+    finally:
+        first.kill()
+    with Store(tmp_path).training_alone("key", lambda: pytest.fail("the lock was left behind")):
+        pass

@@ -135,16 +135,20 @@ def fill_command(like: Column, profile: str, extractors: Sequence[str]) -> str:
             continue
         value = item["value"]
         shown = ",".join(map(value_text, value)) if isinstance(value, list) else value_text(value)
-        for plugin in _takers(item["plugin"], item["option"], benchmark, extractors):
+        # What is no extractor is the benchmark, run, relax, a metric or an augmentation: the same for all.
+        named = item["plugin"]
+        of_extractor = named in like.extractors
+        takers = _takers(named, item["option"], extractors) if of_extractor else [named]
+        for plugin in takers:
             given.setdefault(f"{plugin}.{item['option']}", shown)
     for name, shown in given.items():
         command += ["--set", f"{name}={shown}"]
     return shlex.join(command)
 
 
-def _takers(plugin: str, option: str, benchmark: str, extractors: Sequence[str]) -> list[str]:
-    """Which plugins of a new run are to have an option as a plugin of a finished one had it."""
-    if plugin in (benchmark, "run", "relax", *extractors):
+def _takers(plugin: str, option: str, extractors: Sequence[str]) -> list[str]:
+    """Which extractors of a new run are to have an option as an extractor of a finished one had it."""
+    if plugin in extractors:
         return [plugin]
     if plugin.startswith("simsiam-"):
         return [

@@ -113,6 +113,7 @@ def test_a_missing_learned_row_gets_the_backbone_and_the_training_of_the_one_at_
     assert shlex.split(command)[7:] == [
         *("--set", "imagenet.backbone=lite0", "--set", "simsiam-baseline.backbone=lite0"),
         *("--set", "simsiam-baseline.epochs=5", "--set", "imagenet.random_seed=1"),
+        *("--set", "hu-clip.narrow=0,100"),
     ]
 
 

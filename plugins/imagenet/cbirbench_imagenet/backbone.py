@@ -108,6 +108,10 @@ class Backbone:
             options.normalise == "auto" and options.backbone != PAPER_BACKBONE
         ):
             self.normalisation = (tuple(config["mean"]), tuple(config["std"]))
+        # Kept where the images are: moving them there anew would have a GPU wait at every pass.
+        self._mean_and_std = self.normalisation and [
+            torch.tensor(values).view(1, 3, 1, 1) for values in self.normalisation
+        ]
         self.weights_digest = weights.state_digest(self.network.state_dict())
         self.network.requires_grad_(False).eval().to(self.device).to(memory_format=torch.channels_last)
 
@@ -137,8 +141,8 @@ class Backbone:
             Pooled features, shape ``(n, features)``.
         """
         stacked = images.expand(-1, 3, -1, -1)
-        if self.normalisation is not None:
-            mean, std = (stacked.new_tensor(v).view(1, 3, 1, 1) for v in self.normalisation)
+        if self._mean_and_std is not None:
+            mean, std = self._mean_and_std = [v.to(stacked) for v in self._mean_and_std]
             stacked = (stacked - mean) / std
         output: Tensor = self.network(stacked.contiguous(memory_format=torch.channels_last))
         return output

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +35,16 @@ class WholeCheckpoints(TorchCheckpointIO):  # type: ignore[misc]
         target = Path(path)
         temporary = target.with_name(target.name + ".part")
         try:
-            torch.save(checkpoint, temporary)
+            with temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
             temporary.replace(target)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        except (OSError, RuntimeError) as error:
             temporary.unlink(missing_ok=True)
+            # torch reports a full disk as a RuntimeError; those of a GPU are another matter.
+            if isinstance(error, torch.OutOfMemoryError) or "CUDA" in str(error):
+                raise
             raise MissingError(f"A checkpoint cannot be written to {target}: {error}", REMEDY) from error
 
     def load_checkpoint(
@@ -79,22 +87,35 @@ def epoch_of(path: Path) -> int:
 
 
 def latest(folder: Path, module: LightningModule, progress: Progress) -> Path | None:
-    """The newest checkpoint that fits the module; those that cannot be used are named and deleted."""
+    """The newest checkpoint that fits the module; those that cannot be used are named and deleted.
+
+    Raises:
+        MissingError: One cannot be read at the moment, whatever it holds.
+    """
     for path in reversed(kept(folder)):
         fault = _fault(path, module)
         if not fault:
             return path
         progress.note(f"The checkpoint {path.name} cannot be used and is deleted: {fault}.")
-        path.unlink()
+        path.unlink(missing_ok=True)
     return None
 
 
 def _fault(path: Path, module: LightningModule) -> str:
     """What is wrong with a checkpoint; empty where it fits the module."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch checks no checksum
+        if damaged:
+            return f"it is damaged ({damaged})"
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         found = {name: tuple(tensor.shape) for name, tensor in content["state_dict"].items()}
         epoch = len(content["simsiam"]["rows"])
+    except (OSError, MemoryError) as error:
+        raise MissingError(
+            f"The checkpoint {path} cannot be read: {error}.",
+            "Mend that and run the same command again: it goes on from there. Nothing was deleted.",
+        ) from error
     except Exception as error:  # a damaged file fails in many ways, all of which mean the same
         return f"it is damaged ({type(error).__name__})"
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -135,9 +136,19 @@ class SimSiamExtractor(Trainable):
         except BaseException:
             self._reset()
             raise
+        finally:
+            gc.collect()  # Lightning's trainer holds itself, and the momentum of every weight with it
 
     def training_views(self, slice_count: int) -> int:
-        """Two views of each slice in each whole batch of each epoch."""
+        """Two views of each slice in each whole batch of each epoch.
+
+        Raises:
+            UsageError: A batch takes more slices than there are.
+            MissingError: There are fewer GPUs than asked for.
+        """
+        from cbirbench_simsiam import fitting
+
+        fitting.check(self._options, slice_count, self._backbone.device)
         batch = self._options.batch_size
         return 2 * self._options.epochs * (slice_count // batch) * batch
 

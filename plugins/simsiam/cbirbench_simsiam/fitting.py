@@ -93,16 +93,19 @@ def fit(
         checkpoint = _usable_checkpoint(workspace, module, watcher, progress)
         resumed = None if checkpoint is None else epoch_of(checkpoint)
         check_room(workspace, module)
-        if resumed is not None:
+        if checkpoint is not None and resumed is not None:
             progress.note(f"Training goes on after epoch {resumed} of {options.epochs}.")
             advance(resumed * module.steps)
-        elif watcher.wants(0):
-            watcher.look(0)
+            module.take_up_rows(checkpoint)
+        else:
+            after_epoch.look(0)
         # Processes of their own stop wherever this one has to look.
         stops = [epoch for epoch in range((resumed or 0) + 1, options.epochs) if watcher.wants(epoch)]
         try:
             for stop in [*stops, options.epochs] if several else [options.epochs]:
                 network.requires_grad_(True)
+                if several:
+                    network.to("cpu")  # from a GPU it would be shared with the processes, not handed over
                 train(
                     module,
                     epochs=stop,
@@ -123,6 +126,7 @@ def fit(
                         after_epoch(row)
         finally:
             network.requires_grad_(False).eval().to(device)
+            module.let_go()
     if len(module.rows) < options.epochs:
         raise CbirbenchError(
             f"The training ended after {len(module.rows)} of {options.epochs} epochs.",
@@ -148,6 +152,10 @@ class _AfterEpoch:
                 f"{deviation:.2g} ({1 / math.sqrt(dimension):.2g} when spread evenly), effective rank "
                 f"{rank:.1f}. A lower learning rate or a larger batch may help."
             )
+        self.look(epoch)
+
+    def look(self, epoch: int) -> None:
+        """Let the watcher look, where it wants to."""
         if self._watcher.wants(epoch):
             # The training goes on as if nobody had looked: same mode, same random numbers.
             with torch.random.fork_rng(devices=_gpus(self._backbone.device)):
@@ -163,7 +171,7 @@ def _usable_checkpoint(workspace: Path, module: SimSiam, watcher: Watcher, progr
         return checkpoint
     progress.note("Epochs before the checkpoint are to be evaluated: the training starts anew.")
     for path in kept(workspace):
-        path.unlink()
+        path.unlink(missing_ok=True)
     return None
 
 

@@ -17,8 +17,10 @@ from cbirbench_imagenet import Backbone, deterministic_convolutions
 from lightly.loss import NegativeCosineSimilarity
 from lightly.models.modules.heads import SimSiamPredictionHead, SimSiamProjectionHead
 from pytorch_lightning.plugins.environments import LightningEnvironment
-from torch import Tensor
-from torch.multiprocessing.spawn import ProcessRaisedException
+from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
+from timm.layers import convert_sync_batchnorm
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import ProcessException
 
 from cbirbench.errors import CbirbenchError
 from cbirbench.interfaces import Augmentation
@@ -32,6 +34,15 @@ BOTTLENECK = 512
 """Width of the predictor's hidden layer."""
 
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
+
+
+class _SyncBatchNorm(TorchSyncBatchNorm):  # type: ignore[misc]
+    """Synchronised batch norm that keeps the activation which timm's own layers hold; torch's drops it."""
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """Convert every batch norm of a model."""
+        converted: nn.Module = convert_sync_batchnorm(model)
+        return converted
 
 
 def ignore(done: object) -> None:
@@ -53,6 +64,8 @@ class SimSiam(pl.LightningModule):  # type: ignore[misc]
         advance: Called with 1 after each step.
         after_epoch: Called after each epoch with its row; the checkpoint is written after that.
     """
+
+    trainer: Any
 
     def __init__(
         self,
@@ -85,6 +98,13 @@ class SimSiam(pl.LightningModule):  # type: ignore[misc]
     def steps(self) -> int:
         """Steps in an epoch."""
         return len(self._slices) // self._batch_size
+
+    def on_fit_start(self) -> None:
+        """Bring what `deterministic_convolutions` sets into a process that Lightning started."""
+        if self.trainer.world_size > 1 and self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = False
+            torch.backends.cudnn.deterministic = True
+            torch.backends.cudnn.allow_tf32 = False
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """SGD with a constant learning rate."""
@@ -150,6 +170,13 @@ class SimSiam(pl.LightningModule):  # type: ignore[misc]
         self.rows.append(row)
         self._after_epoch(row)
 
+    def let_go(self) -> None:
+        """Drop slices, gradients and callbacks: module and trainer hold each other, and stay a while."""
+        self._slices = ()
+        self._advance = self._after_epoch = ignore
+        self.zero_grad(set_to_none=True)
+        self.trainer = None
+
     def take_up_rows(self, checkpoint: Path) -> None:
         """Take the rows from a checkpoint: training in other processes brings only the weights back."""
         content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
@@ -205,6 +232,8 @@ def train(
         KeyboardInterrupt: On Ctrl-C, which Lightning would turn into an exit.
         MissingError: A checkpoint cannot be written.
         CbirbenchError: One of several processes failed.
+
+    With several devices, the rows are those of the first one's share of each batch.
     """
     cuda, several = device.type == "cuda", devices > 1
     with _quiet(), deterministic_convolutions(device), _sharing_by_file(several):
@@ -213,8 +242,11 @@ def train(
             accelerator="gpu" if cuda else "cpu",
             devices=devices if several or not cuda else [device.index or 0],
             strategy="ddp_spawn" if several else "auto",
-            sync_batchnorm=several and cuda,
-            plugins=[LightningEnvironment(), WholeCheckpoints()],
+            plugins=[
+                LightningEnvironment(),
+                WholeCheckpoints(),
+                *([_SyncBatchNorm()] if several and cuda else []),
+            ],
             callbacks=[EveryFewEpochs(folder, checkpoint_every)],
             precision=PRECISIONS[precision],
             max_epochs=epochs,
@@ -229,10 +261,10 @@ def train(
         except SystemExit:
             if not trainer.interrupted:
                 raise
-        except ProcessRaisedException as error:
+        except ProcessException as error:
             raise CbirbenchError(
                 f"One of {devices} training processes failed: {str(error).strip().splitlines()[-1]}",
-                "Train on one device: --set simsiam.devices=1.",
+                "If nothing above says how to mend it, train on one device: --set simsiam.devices=1.",
             ) from error
         if trainer.interrupted:
             raise KeyboardInterrupt

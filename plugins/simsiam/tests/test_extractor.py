@@ -306,8 +306,11 @@ def test_partial_batches_are_dropped_and_counted_so(gallery: Slices, tmp_path: P
 
 
 def test_a_batch_larger_than_the_gallery_is_refused(gallery: Slices, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"takes 11 slices, and the gallery has 10.*simsiam\.batch_size="):
+    said = r"takes 11 slices, and the gallery has 10.*simsiam\.batch_size="
+    with pytest.raises(UsageError, match=said):
         fit(make(batch_size=11), gallery, tmp_path)
+    with pytest.raises(UsageError, match=said):  # and before others are trained
+        make(batch_size=11).training_views(10)
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_step(gallery: Slices, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Trainings that are cut off and go on, that are watched, that fail."""
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -209,7 +210,7 @@ def test_only_epochs_after_the_checkpoint_wanted_leave_it_in_use(gallery: Slices
     assert list(watcher.seen) == [3]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "foreign", "code", "renamed"])
+@pytest.mark.parametrize("damage", ["truncated", "bit", "foreign", "code", "renamed"])
 def test_a_checkpoint_that_cannot_be_used_is_named_and_the_one_before_is_taken(
     gallery: Slices, tmp_path: Path, damage: str
 ) -> None:
@@ -221,6 +222,10 @@ def test_a_checkpoint_that_cannot_be_used_is_named_and_the_one_before_is_taken(
     before, last = checkpoints.kept(workspace)
     if damage == "truncated":
         last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
+    elif damage == "bit":
+        content = bytearray(last.read_bytes())
+        content[len(content) // 2] ^= 1  # amid a tensor, where torch would not notice it
+        last.write_bytes(content)
     elif damage == "foreign":
         content = torch.load(last, weights_only=True)
         name = next(iter(content["state_dict"]))
@@ -238,6 +243,39 @@ def test_a_checkpoint_that_cannot_be_used_is_named_and_the_one_before_is_taken(
     assert resumed.resumed_from_epoch == (None if damage == "renamed" else 2)
     assert resumed.epochs == record.epochs
     assert equal(extractor, whole)
+
+
+def test_a_checkpoint_that_cannot_be_read_just_now_is_left_alone(
+    gallery: Slices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CutError):
+        fit(make(), gallery, tmp_path, Recorder(cut_after=2 * STEPS + 1))
+    before = checkpoints.kept(tmp_path)
+
+    def unreadable(*arguments: Any) -> None:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.zipfile, "ZipFile", unreadable)
+        with pytest.raises(MissingError, match=r"cannot be read: .*Too many open files.*Nothing was deleted"):
+            fit(make(), gallery, tmp_path)
+    assert checkpoints.kept(tmp_path) == before
+    assert fit(make(), gallery, tmp_path).resumed_from_epoch == 2
+
+
+def test_a_finished_training_leaves_the_memory(gallery: Slices, tmp_path: Path) -> None:
+    made: list[Any] = []
+    init = training.SimSiam.__init__
+
+    def remembered(module: Any, *arguments: Any, **options: Any) -> None:
+        init(module, *arguments, **options)
+        made.append(weakref.ref(module))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.SimSiam, "__init__", remembered)
+        fit(make(epochs=1), gallery, tmp_path)
+    assert len(made) == 1
+    assert made[0]() is None
 
 
 def test_no_room_for_checkpoints_is_said_before_training(
@@ -258,11 +296,11 @@ def test_a_disk_that_fills_up_stops_and_keeps_the_last_checkpoint(
 ) -> None:
     save = torch.save
 
-    def full(content: Any, path: Path) -> None:
-        if "00003" in path.name:
-            path.write_bytes(b"half")
+    def full(content: Any, file: Any) -> None:
+        if "00003" in file.name:
+            file.write(b"half")
             raise OSError(28, "No space left on device")
-        save(content, path)
+        save(content, file)
 
     monkeypatch.setattr(checkpoints.torch, "save", full)
     with pytest.raises(
@@ -305,6 +343,19 @@ def test_collapse_is_said_at_once_and_only_once(gallery: Slices, tmp_path: Path)
     healthy = Recorder()
     fit(make(), gallery, folder(tmp_path, "healthy"), healthy)
     assert not [note for note in healthy.notes if "collapses" in note]
+
+
+def test_synchronised_batch_norm_keeps_timms_activations() -> None:
+    """Torch's own conversion puts a plain layer for timm's, whose activation is then gone."""
+    extractor = make(backbone="tf_efficientnet_lite0")
+    network: Any = extractor._backbone.network
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = network(images)
+        converted = training._SyncBatchNorm().apply(network)
+        kinds = [type(layer).__name__ for layer in converted.modules()]
+        assert any("Sync" in kind for kind in kinds)
+        torch.testing.assert_close(converted.eval()(images), expected)
 
 
 def without_batch_norm(module: torch.nn.Module) -> None:
