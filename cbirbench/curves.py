@@ -109,11 +109,13 @@ class Curves:
         """The curves: epoch, metric, mean over the queries it is defined for, and how many those are.
 
         Args:
-            final: The run's own scores: the curves' last point.
+            final: The run's own scores: the last point of every curve.
         """
         if not self._keys:
             return []
-        points = {**self._seen, **{(self._last, name): values for name, values in final.items()}}
+        watched = {name for _, name in self._keys}
+        last = {(self._last, name): values for name, values in final.items() if name in watched}
+        points = {**self._seen, **last}
         order = [metric.name for metric in self._plan.metrics]
         rows = []
         for epoch, name in sorted(points, key=lambda place: (place[0], order.index(place[1]))):

@@ -127,7 +127,9 @@ def draw_window_figures(folders: Sequence[Path], runs: Sequence[FinishedRun], ou
     if not values.size:
         left_out = f"No slice of {folder} has a mask that shows the {organ}."
         return [two, Figure(f"Figure 3: {histogram}", left_out=left_out)]
-    three = Figure(f"Figure 3: {histogram} ({data}, {len(inside)} slices)", "figure-3.png")
+    patients = len({item.patient_id for item in slices if item.mask is not None and item.mask.any()})
+    which = f"{len(inside)} slices of {patients} patient{'' if patients == 1 else 's'}"
+    three = Figure(f"Figure 3: {histogram} ({data}, {which})", "figure-3.png")
     draw_organ_histogram(values, wide, narrow, out / three.file, organ=organ, title=three.title)
     return [two, three]
 
@@ -187,16 +189,18 @@ def _data(run: FinishedRun) -> str:
 
 
 def _slices_with_organ(folder: Path) -> Slices:
-    """The query slices of a run, or the gallery's where no query has a mask.
+    """The gallery's slices of a run, or the queries where none of it has a mask.
+
+    The gallery, since a window is chosen by these figures, and nothing is to be chosen by the queries.
 
     Raises:
         DataError: The run kept no slices, or no pixels, or the file is damaged.
     """
-    for split in ("query", "gallery"):
+    for split in ("gallery", "query"):
         path = folder / "slices" / f"{split}.safetensors"
         arrays, metadata = _read_arrays(path)
         slices = slices_from_arrays(arrays, metadata)
-        if split == "gallery" or any(item.mask is not None and item.mask.any() for item in slices):
+        if split == "query" or any(item.mask is not None and item.mask.any() for item in slices):
             break
     return slices
 

@@ -104,9 +104,12 @@ def check_free(out: Path, key: str) -> None:
             )
         held = _read_json(state)
         if held.get("key") != key:
+            begun = "" if held.get("finished") else " that was not finished"
             raise UsageError(
-                f"--out {out} holds another run ({held.get('command', 'unknown command')}).",
-                "Name another folder, or give the same command to continue that run.",
+                f"--out {out} holds another run{begun} ({held.get('command', 'unknown command')}).",
+                "Name another folder, or "
+                + ("remove that one, or " if begun else "")
+                + "give the same command to continue that run.",
             )
 
 

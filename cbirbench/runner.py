@@ -47,8 +47,8 @@ def execute(plan: Plan, out: Path, store: Store, progress: Progress, command: st
     results.check_free(out, key)
     gallery, queries = read_benchmark(plan.benchmark_plugin, plan.benchmark, plan.sources, store, progress)
     check_depth(plan, gallery)
-    results.claim(out, key, command)
     announce_long_work(plan, gallery, queries, store, progress)
+    results.claim(out, key, command)
     results.write_slices(out, gallery, queries, pixels=plan.request.pixels)
     outcomes = []
     for contender in plan.contenders:

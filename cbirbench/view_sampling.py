@@ -13,7 +13,7 @@ from cbirbench import registry
 from cbirbench.errors import CbirbenchError, PluginError, UsageError
 from cbirbench.figures.look import check_format
 from cbirbench.figures.view_pairs import draw_view_pairs
-from cbirbench.interfaces import Augmentation, Benchmark, ProfileName, Progress, Source
+from cbirbench.interfaces import Augmentation, Benchmark, Options, ProfileName, Progress, Source
 from cbirbench.planning import leftovers, resolve_benchmark
 from cbirbench.reading import read_benchmark
 from cbirbench.registry import Plugin
@@ -113,9 +113,14 @@ def draw_sample_views(request: ViewRequest, out: Path, store: Store, progress: P
         views,
         out,
         titles=[item.slice_id for item in items],
-        caption="\n".join([title, *departures]),
+        caption="\n".join([title, _shown(options), *departures]),
     )
     return DrawnViews(title, departures, notes)
+
+
+def _shown(options: Options) -> str:
+    """All options on one line: which windows the views show is among them."""
+    return ", ".join(f"{name} {value_text(value)}" for name, value in options.model_dump(mode="json").items())
 
 
 def _check(request: ViewRequest, out: Path) -> None:

@@ -112,7 +112,7 @@ def test_another_runs_folder_is_left_alone(tmp_path: Path) -> None:
     before = state(tmp_path)
     with pytest.raises(UsageError) as caught:
         claim(tmp_path, "another key", "cbirbench run other")
-    assert f"{tmp_path} holds another run ({COMMAND})" in caught.value.problem
+    assert f"{tmp_path} holds another run that was not finished ({COMMAND})" in caught.value.problem
     assert "same command" in caught.value.remedy
     assert state(tmp_path) == before
 

@@ -117,7 +117,10 @@ def test_options_come_from_the_profile_and_the_user(tmp_path: Path, picture: Pic
         "blobs.scans 3, not 2 (by the user)",
         "hu-clip.narrow [40.0, 120.0], not [50.0, 150.0] (by the user)",
     ]
-    assert picture.caption.split("\n") == [changed.title, *changed.departures]
+    title, options, *departures = picture.caption.split("\n")
+    assert [title, *departures] == [changed.title, *changed.departures]
+    assert "wide [-200.0, 300.0]" in options
+    assert "narrow [40.0, 120.0], narrow_scale own" in options
     assert picture.views[1].min() == 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -137,8 +137,8 @@ def fill_command(like: Column, profile: str, extractors: Sequence[str]) -> str:
         shown = ",".join(map(value_text, value)) if isinstance(value, list) else value_text(value)
         # What is no extractor is the benchmark, run, relax, a metric or an augmentation: the same for all.
         named = item["plugin"]
-        of_extractor = named in like.extractors
-        takers = _takers(named, item["option"], extractors) if of_extractor else [named]
+        at_hand = like.extractors
+        takers = _takers(named, item["option"], extractors, at_hand) if named in at_hand else [named]
         for plugin in takers:
             given.setdefault(f"{plugin}.{item['option']}", shown)
     for name, shown in given.items():
@@ -146,19 +146,19 @@ def fill_command(like: Column, profile: str, extractors: Sequence[str]) -> str:
     return shlex.join(command)
 
 
-def _takers(plugin: str, option: str, extractors: Sequence[str]) -> list[str]:
-    """Which extractors of a new run are to have an option as an extractor of a finished one had it."""
-    if plugin in extractors:
-        return [plugin]
-    if plugin.startswith("simsiam-"):
-        return [
-            name
-            for name in extractors
-            if name.startswith("simsiam-") or (name == "imagenet" and option in BACKBONE_OPTIONS)
-        ]
-    if plugin == "imagenet" and option in BACKBONE_OPTIONS:
-        return [name for name in extractors if name.startswith("simsiam-")]
-    return []
+def _takers(plugin: str, option: str, extractors: Sequence[str], at_hand: Collection[str]) -> list[str]:
+    """Which extractors of a new run are to have an option as an extractor of a finished one had it.
+
+    One that was not run before takes after its kin, or its row could not be compared.
+    """
+    takers = [plugin] if plugin in extractors else []
+    for name in extractors:
+        of_backbone = option in BACKBONE_OPTIONS and {name, plugin} & {"imagenet"}
+        both_trained = name.startswith("simsiam-") and plugin.startswith("simsiam-")
+        related = {name, plugin} <= {"imagenet", "simsiam-baseline", "simsiam-hu-clip"}
+        if name not in at_hand and (both_trained or (of_backbone and related)):
+            takers.append(name)
+    return takers
 
 
 def _check_summary(run: FinishedRun) -> None:

@@ -45,8 +45,9 @@ def check(options: SimSiamOptions, slice_count: int, device: torch.device) -> No
     found = torch.cuda.device_count() if device.type == "cuda" else 0
     if found < options.devices:
         raise MissingError(
-            f"simsiam.devices={options.devices} asks for so many GPUs; there are {found}.",
-            "Batch norm is synchronised between GPUs only: use --set simsiam.devices=1 elsewhere.",
+            f"simsiam.devices={options.devices} needs as many GPUs, and {found} can be used here.",
+            "Use --set simsiam.devices=1: batch norm is synchronised between GPUs only, so nothing else can "
+            "share a batch.",
         )
 
 
@@ -166,7 +167,10 @@ class _AfterEpoch:
 
 def _usable_checkpoint(workspace: Path, module: SimSiam, watcher: Watcher, progress: Progress) -> Path | None:
     """The newest sound checkpoint, unless the watcher wants an epoch that it would leave out."""
+    found = kept(workspace)
     checkpoint = latest(workspace, module, progress)
+    if found and checkpoint is None:
+        progress.note("No checkpoint is left: the training starts anew.")
     if checkpoint is None or not any(map(watcher.wants, range(epoch_of(checkpoint) + 1))):
         return checkpoint
     progress.note("Epochs before the checkpoint are to be evaluated: the training starts anew.")

@@ -411,7 +411,7 @@ def test_devices_that_share_each_batch_train_like_one(
     ("options", "says"),
     [
         ({"devices": 3}, r"3 devices cannot share a batch of 4"),
-        ({"devices": 2}, r"asks for so many GPUs; there are 0.*devices=1"),
+        ({"devices": 2}, r"needs as many GPUs, and 0 can be used here.*devices=1"),
     ],
 )
 def test_devices_that_are_not_there_are_refused(
