@@ -129,3 +129,17 @@ def test_scores_keep_their_cohorts(finished):
     other.scores["cohort"] = "clinic"
     (column,) = merge([one, other]).values()
     assert pd.isna(column.scores["cohort"]).sum() == len(one.scores)
+
+
+def test_a_new_extractor_beside_one_at_hand_is_trained_alike(finished):
+    changed = [("simsiam-hu-clip", "epochs", 250, 5), ("simsiam-hu-clip", "backbone", "resnet50", "lite0")]
+    (column,) = merge([finished("a", {"simsiam-hu-clip": {"map@5": [0.9]}}, departures=changed)]).values()
+    extractors = ["imagenet", "simsiam-baseline", "simsiam-hu-clip"]
+    given = shlex.split(fill_command(column, "released-code", extractors))
+    assert {part for part in given if "=" in part} == {
+        "simsiam-hu-clip.epochs=5",
+        "simsiam-baseline.epochs=5",
+        "simsiam-hu-clip.backbone=lite0",
+        "simsiam-baseline.backbone=lite0",
+        "imagenet.backbone=lite0",
+    }
