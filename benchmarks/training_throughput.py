@@ -108,11 +108,6 @@ class Feed:
     def sample(self, count: int, generator: Generator) -> Mapping[str, Tensor]:
         return {}
 
-    def apply(
-        self, hu: Sequence[Tensor], parameters: Mapping[str, Tensor], size: int
-    ) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
-
 
 class FixedViews(Feed):
     """The same two views again and again."""

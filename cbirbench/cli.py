@@ -48,6 +48,16 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+# What several commands take.
+BenchmarkArgument = Annotated[str, typer.Argument(help="phantom, decathlon, or another installed benchmark.")]
+ProfileOption = Annotated[Profile, typer.Option(help="The paper's text or its released program.")]
+DataOption = Annotated[Path | None, typer.Option(help="Folder of the scans, for benchmarks that read scans.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME.OPTION=VALUE", help="Set an option; may be given many times."),
+]
+
+
 @contextmanager
 def _reported() -> Iterator[None]:
     """Print what went wrong without a traceback, and leave with the exit code that says which kind it was."""
@@ -83,7 +93,7 @@ def main(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 @app.command()
 def run(
-    benchmark: Annotated[str, typer.Argument(help="phantom, decathlon, or another installed benchmark.")],
+    benchmark: BenchmarkArgument,
     extractors: Annotated[
         str, typer.Option(help="Names, comma-separated; the others are compared with the first.")
     ] = "ours,simsiam,imagenet,hog,gabor",
@@ -105,20 +115,13 @@ def run(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="The seeds of all runs derive from it.", min=0)] = 0,
-    profile: Annotated[
-        Profile, typer.Option(help="The paper's text or its released program.")
-    ] = Profile.PAPER,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of the scans, for benchmarks that read scans.")
-    ] = None,
+    profile: ProfileOption = Profile.PAPER,
+    data: DataOption = None,
     device: Annotated[Device, typer.Option(help="auto takes a GPU where there is one.")] = Device.AUTO,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results (default: results/BENCHMARK/TIME).")
     ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME.OPTION=VALUE", help="Set an option; may be given many times."),
-    ] = None,
+    assignments: SetOption = None,
     pixels: Annotated[bool, typer.Option(help="Keep the HU slices in the results' folder.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but the final table.")] = False,
     as_json: Annotated[
@@ -203,23 +206,16 @@ def report(
 
 @app.command()
 def views(
-    benchmark: Annotated[str, typer.Argument(help="phantom, decathlon, or another installed benchmark.")],
+    benchmark: BenchmarkArgument,
     augmentation: Annotated[
         str, typer.Option(help="hu-clip, wide-window, or another installed augmentation.")
     ],
     count: Annotated[int, typer.Option(help="How many slices, each with its two views.")] = 6,
     size: Annotated[int, typer.Option(help="Side of the views in pixels.")] = 224,
     seed: Annotated[int, typer.Option(help="Decides the slices and every random change.", min=0)] = 0,
-    profile: Annotated[
-        Profile, typer.Option(help="The paper's text or its released program.")
-    ] = Profile.PAPER,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of the scans, for benchmarks that read scans.")
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME.OPTION=VALUE", help="Set an option; may be given many times."),
-    ] = None,
+    profile: ProfileOption = Profile.PAPER,
+    data: DataOption = None,
+    assignments: SetOption = None,
     out: Annotated[Path, typer.Option(help="The picture: .png, .svg or .pdf.")] = Path("views.png"),
 ) -> None:
     """Draw the training views that an augmentation makes of gallery slices."""

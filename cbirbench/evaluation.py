@@ -11,8 +11,8 @@ import numpy as np
 
 from cbirbench import keys
 from cbirbench.curves import Curves
-from cbirbench.errors import CbirbenchError, MissingError, PluginError
-from cbirbench.extraction import REPORT, embed_slices
+from cbirbench.errors import MissingError, PluginError
+from cbirbench.extraction import REPORT, embed_slices, guarded
 from cbirbench.interfaces import Evidence, Extractor, Progress, Trainable, TrainingRecord
 from cbirbench.plan import Contender, Plan, run_seed
 from cbirbench.ranking import Ranking, rank
@@ -138,21 +138,14 @@ def _fitted(
         PluginError: `fit` failed, or does not keep to its interface.
         MissingError: The GPU's memory is too small.
     """
-    import torch
-
-    try:
-        record: Any = extractor.fit(
-            gallery, seed=seed, workspace=workspace, progress=progress, watcher=curves
-        )
-    except CbirbenchError:
-        raise
-    except torch.OutOfMemoryError as error:
-        raise MissingError(
+    record: Any = guarded(
+        f"{contender.name}.fit",
+        lambda: extractor.fit(gallery, seed=seed, workspace=workspace, progress=progress, watcher=curves),
+        out_of_memory=MissingError(
             f"{contender.name} ran out of GPU memory while it was trained.",
             "Use a GPU with more memory, a smaller batch or image, or --device cpu.",
-        ) from error
-    except Exception as error:
-        raise PluginError(f"{contender.name}.fit failed: {type(error).__name__}: {error}", REPORT) from error
+        ),
+    )
     rows = record.epochs if isinstance(record, TrainingRecord) else None
     if rows is None or not all(
         isinstance(row, Mapping)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cbirbench.interfaces import Extractor
+
+Result = TypeVar("Result")
 
 REPORT = "Report it to the plugin's authors; until it is mended, leave the extractor out."
 """What to do about a plugin that hands over something else than it should."""
@@ -37,7 +39,11 @@ def prepared(extractor: Extractor, hu: NDArray[np.int16], *, device: str, name: 
     """
     import torch
 
-    images = _guarded(name, "prepare", lambda: extractor.prepare(torch.from_numpy(hu).to(device)))
+    images = guarded(
+        f"{name}.prepare",
+        lambda: extractor.prepare(torch.from_numpy(hu).to(device)),
+        out_of_memory=_embedding_out_of_memory(name, "prepare"),
+    )
     if not _is_whole(images, 4, len(hu)):
         raise PluginError(
             f"{name}.prepare must return a tensor of shape ({len(hu)}, channels, height, width), "
@@ -65,7 +71,11 @@ def embedded(extractor: Extractor, images: Tensor, *, name: str) -> NDArray[np.f
     import torch
 
     with torch.inference_mode():
-        vectors = _guarded(name, "embed", lambda: extractor.embed(images))
+        vectors = guarded(
+            f"{name}.embed",
+            lambda: extractor.embed(images),
+            out_of_memory=_embedding_out_of_memory(name, "embed"),
+        )
     if not _is_whole(vectors, 2, len(images)):
         raise PluginError(
             f"{name}.embed must return a tensor of shape ({len(images)}, d), one row an image, "
@@ -115,7 +125,17 @@ def embed_slices(
     return vectors
 
 
-def _guarded(name: str, step: str, call: Callable[[], Tensor]) -> Tensor:
+def guarded(step: str, call: Callable[[], Result], *, out_of_memory: MissingError) -> Result:
+    """Call into a plugin; what it raises is told in words.
+
+    Args:
+        step: What is called, ``NAME.embed``.
+        call: The call.
+        out_of_memory: What to raise where the GPU's memory is too small.
+
+    Raises:
+        PluginError: It raised anything but an error of our own.
+    """
     import torch
 
     try:
@@ -123,12 +143,16 @@ def _guarded(name: str, step: str, call: Callable[[], Tensor]) -> Tensor:
     except CbirbenchError:
         raise
     except torch.OutOfMemoryError as error:
-        raise MissingError(
-            f"{name}.{step} ran out of GPU memory.",
-            "Give it less at once: --set run.batch_size=N, or use --device cpu.",
-        ) from error
+        raise out_of_memory from error
     except Exception as error:
-        raise PluginError(f"{name}.{step} failed: {type(error).__name__}: {error}", REPORT) from error
+        raise PluginError(f"{step} failed: {type(error).__name__}: {error}", REPORT) from error
+
+
+def _embedding_out_of_memory(name: str, step: str) -> MissingError:
+    return MissingError(
+        f"{name}.{step} ran out of GPU memory.",
+        "Give it less at once: --set run.batch_size=N, or use --device cpu.",
+    )
 
 
 def _is_whole(value: object, dimensions: int, count: int) -> bool:

@@ -23,7 +23,7 @@ from cbirbench.report.paper_tables import score_tables
 from cbirbench.report.reported import OURS
 from cbirbench.report.scoreboard import heading, plain
 from cbirbench.slices import Slices
-from cbirbench.store import read_arrays, slices_from_arrays
+from cbirbench.store import slices_from_arrays
 from cbirbench.windows import NARROW_WINDOW, WIDE_WINDOW
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def read_run(folder: Path) -> FinishedRun:
     scores = results.read_table(folder, "scores.parquet")
     parameters = {}
     for path in sorted((folder / "weights").glob("*/run-000.safetensors")):
-        arrays, _ = _read_arrays(path)
+        arrays, _ = results.read_run_arrays(folder, path.relative_to(folder).as_posix())
         parameters[path.parent.name] = sum(
             array.size for name, array in arrays.items() if name.rpartition(".")[2] not in _STATISTICS
         )
@@ -197,22 +197,11 @@ def _slices_with_organ(folder: Path) -> Slices:
         DataError: The run kept no slices, or no pixels, or the file is damaged.
     """
     for split in ("gallery", "query"):
-        path = folder / "slices" / f"{split}.safetensors"
-        arrays, metadata = _read_arrays(path)
+        arrays, metadata = results.read_run_arrays(folder, f"slices/{split}.safetensors")
         slices = slices_from_arrays(arrays, metadata)
         if split == "query" or any(item.mask is not None and item.mask.any() for item in slices):
             break
     return slices
-
-
-def _read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    try:
-        return read_arrays(path)
-    except (OSError, ValueError) as error:
-        fault = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
-        raise DataError(
-            f"{path} {fault}.", "Run the same command again with the same --out to write it anew."
-        ) from error
 
 
 def _figure_line(item: Figure) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import numpy as np
 from cbirbench.atomic import replacing, write_text
 from cbirbench.errors import DataError, UsageError
 from cbirbench.slices import Slices
-from cbirbench.store import slices_to_arrays, write_arrays
+from cbirbench.store import read_arrays, slices_to_arrays, write_arrays
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -252,24 +253,23 @@ def neighbours_table(gallery: Slices, queries: Slices, outcomes: Sequence[RunOut
 
 def training_table(outcomes: Sequence[RunOutcome]) -> pd.DataFrame:
     """One row an extractor, run and epoch."""
-    import pandas as pd
-
-    rows = [
-        {"extractor": outcome.extractor, "run": outcome.run, **row}
-        for outcome in outcomes
-        for row in outcome.training
-    ]
-    return pd.DataFrame(rows)
+    return _rows_of_runs(outcomes, lambda outcome: outcome.training)
 
 
 def curves_table(outcomes: Sequence[RunOutcome]) -> pd.DataFrame:
     """One row an extractor, run, epoch and metric; values are fractions of 1."""
+    return _rows_of_runs(outcomes, lambda outcome: outcome.curve)
+
+
+def _rows_of_runs(
+    outcomes: Sequence[RunOutcome], rows_of: Callable[[RunOutcome], Sequence[Mapping[str, Any]]]
+) -> pd.DataFrame:
     import pandas as pd
 
     rows = [
         {"extractor": outcome.extractor, "run": outcome.run, **row}
         for outcome in outcomes
-        for row in outcome.curve
+        for row in rows_of(outcome)
     ]
     return pd.DataFrame(rows)
 
@@ -298,9 +298,25 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    path = folder / name
-    try:
+    with _readable(folder / name) as path:
         return pd.read_parquet(path)
+
+
+def read_run_arrays(folder: Path, name: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Arrays of a run and their metadata.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    with _readable(folder / name) as path:
+        return read_arrays(path)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Path]:
+    """Report a file of a run that cannot be read."""
+    try:
+        yield path
     except (OSError, ValueError) as error:
         fault = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
         raise DataError(

@@ -17,8 +17,8 @@ from cbirbench.interfaces import Augmentation, Benchmark, Options, ProfileName, 
 from cbirbench.planning import leftovers, resolve_benchmark
 from cbirbench.reading import read_benchmark
 from cbirbench.registry import Plugin
-from cbirbench.report.scoreboard import plain, value_text
-from cbirbench.settings import Departure, Settings, parse_assignments
+from cbirbench.report.scoreboard import departure_line, plain, value_text
+from cbirbench.settings import Settings, parse_assignments
 from cbirbench.slices import CTSlice, Slices, pad_to_square
 from cbirbench.store import Store
 
@@ -107,7 +107,7 @@ def draw_sample_views(request: ViewRequest, out: Path, store: Store, progress: P
         f"{benchmark_plugin.name}{synthetic}: views by {plugin.name} at {request.size} px, "
         f"profile {settings.title()}, seed {request.seed}"
     )
-    departures = [_line(departure) for departure in settings.departures.values()]
+    departures = [departure_line(vars(departure)) for departure in settings.departures.values()]
     draw_view_pairs(
         [item.hu for item in items],
         views,
@@ -200,9 +200,3 @@ def _views(
                 "Report it to the plugin's authors; cbirbench.interfaces.Augmentation says what a view is.",
             )
     return first[:, 0].float().numpy(), second[:, 0].float().numpy()
-
-
-def _line(item: Departure) -> str:
-    """``hu-clip.narrow [40.0, 120.0], not [50.0, 150.0] (by the user)``."""
-    change = f"{value_text(item.value)}, not {value_text(item.profile_value)}"
-    return plain(f"{item.plugin}.{item.option} {change} (by the {item.set_by})")

@@ -7,9 +7,10 @@ from typing import Any
 
 from cbirbench.report.paper_layout import Cell, Footnotes, Heading, Note, PaperTable
 from cbirbench.report.paper_notes import REPORTED
-from cbirbench.report.paper_runs import PROFILES, Column, fill_command
+from cbirbench.report.paper_runs import Column, fill_command
 from cbirbench.report.reported import ARCHITECTURE, ARCHITECTURE_COLUMNS, OURS
 from cbirbench.report.scoreboard import DASH, plain, value_text
+from cbirbench.settings import PROFILES
 
 ACTIVATIONS = {
     "resnet18": "ReLU",

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from cbirbench.errors import DataError, UsageError
 from cbirbench.report.scoreboard import value_text
+from cbirbench.settings import PROFILES
 
 if TYPE_CHECKING:
     import pandas as pd
-
-PROFILES = ("paper", "released-code")
-"""Columns of the tables, in order."""
 
 BACKBONE_OPTIONS = ("backbone", "image_size", "normalise", "window")
 """Options that every learned row must share for the rows to be comparable."""
@@ -78,7 +76,7 @@ def merge(runs: Sequence[FinishedRun]) -> dict[str, Column]:
         _check_summary(run)
     for run in runs[1:]:
         _check_same_data(runs[0], run)
-    columns = {}
+    columns: dict[str, Column] = {}
     for profile in PROFILES:
         of_profile = [run for run in runs if run.summary["profile"] == profile]
         if of_profile:

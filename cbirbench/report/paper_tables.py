@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from cbirbench.report.paper_layout import Cell, Footnotes, Heading, Note, PaperTable
 from cbirbench.report.paper_notes import REPORTED, missing_rows, notes, title
-from cbirbench.report.paper_runs import PROFILES, Column, fill_command
+from cbirbench.report.paper_runs import Column, fill_command
 from cbirbench.report.reported import FLAWS, OURS, TABLES, ReportedRow, ReportedTable
 from cbirbench.report.scoreboard import DASH, Scoreboard, heading, percent, plain, scoreboard
+from cbirbench.settings import PROFILES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +60,7 @@ def _cohorts(column: Column) -> pd.Series[str]:
 def _score_table(reported: ReportedTable, columns: Mapping[str, Column], cohort: str) -> PaperTable:
     absent = reported.external and not cohort
     shown = [profile for profile in PROFILES if profile == "paper" or profile in columns]
-    boards = {}
+    boards: dict[str, Scoreboard] = {}
     if not absent:
         for profile in shown:
             board = _board(reported, columns[profile], cohort) if profile in columns else None

@@ -180,7 +180,7 @@ def scoreboard(
         patients=int(scores["patient_id"].nunique()),
         comparisons=tuple(compare(scores, names, metrics, permutations=permutations, seed=seed)),
         permutations=permutations,
-        departures=tuple(_departure(item) for item in summary.get("departures", ())),
+        departures=tuple(departure_line(item) for item in summary.get("departures", ())),
     )
 
 
@@ -234,7 +234,7 @@ def _score(table: pd.DataFrame, *, expected: int, best: bool) -> Score:
     return Score(mean, sd, len(run_means), undefined, expected, best)
 
 
-def _departure(item: Mapping[str, Any]) -> str:
-    """``simsiam-hu-clip.epochs 5, not 250 (by the benchmark)``."""
+def departure_line(item: Mapping[str, Any]) -> str:
+    """A departure from the profile: ``simsiam-hu-clip.epochs 5, not 250 (by the benchmark)``."""
     name, value, usual = f"{item['plugin']}.{item['option']}", item["value"], item["profile_value"]
     return plain(f"{name} {value_text(value)}, not {value_text(usual)} (by the {item['set_by']})")

@@ -92,14 +92,15 @@ def fit(
             after_epoch=ignore if several else after_epoch,
         )
         checkpoint = _usable_checkpoint(workspace, module, watcher, progress)
-        resumed = None if checkpoint is None else epoch_of(checkpoint)
         check_room(workspace, module)
-        if checkpoint is not None and resumed is not None:
+        resumed = None
+        if checkpoint is None:
+            after_epoch.look(0)
+        else:
+            resumed = epoch_of(checkpoint)
             progress.note(f"Training goes on after epoch {resumed} of {options.epochs}.")
             advance(resumed * module.steps)
             module.take_up_rows(checkpoint)
-        else:
-            after_epoch.look(0)
         # Processes of their own stop wherever this one has to look.
         stops = [epoch for epoch in range((resumed or 0) + 1, options.epochs) if watcher.wants(epoch)]
         try:
