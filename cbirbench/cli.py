@@ -58,6 +58,14 @@ SetOption = Annotated[
 ]
 
 
+UntilReliableOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="R", help="Explain with as many masks as a reliability of R takes, relax.masks at most."
+    ),
+]
+
+
 @contextmanager
 def _reported() -> Iterator[None]:
     """Print what went wrong without a traceback, and leave with the exit code that says which kind it was."""
@@ -81,6 +89,10 @@ def _console(*, stderr: bool) -> Console:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _ids(text: str) -> tuple[str, ...]:
+    return () if text.strip() == "none" else _names(text)
 
 
 @app.callback(invoke_without_command=True)
@@ -114,6 +126,15 @@ def run(
             metavar="EPOCHS", help="The same for metrics on explanations, which cost far more.", min=0
         ),
     ] = None,
+    until_reliable: UntilReliableOption = None,
+    explain_queries: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IDS",
+            help="Queries to draw with what they retrieve and why, comma-separated, or none "
+            "(default: the best, median and worst of each extractor).",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The seeds of all runs derive from it.", min=0)] = 0,
     profile: ProfileOption = Profile.PAPER,
     data: DataOption = None,
@@ -143,6 +164,8 @@ def run(
             runs=runs,
             eval_every=eval_every,
             explain_every=explain_every,
+            until_reliable=until_reliable,
+            explain_queries=None if explain_queries is None else _ids(explain_queries),
             seed=seed,
             profile=profile.value,
             data=data,
@@ -202,6 +225,52 @@ def report(
 
         write_report(folder, results.read_summary(folder))
         _show(folder, as_json=as_json)
+
+
+@app.command()
+def explain(
+    folder: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a finished run.")],
+    query: Annotated[str, typer.Option(metavar="ID", help="A query, as slices.parquet names it.")],
+    extractor: Annotated[str, typer.Option(help="Whose retrieval (default: the run's first).")] = "",
+    run: Annotated[int, typer.Option(help="Which training run of it, from 0.", min=0)] = 0,
+    top: Annotated[int, typer.Option(help="How many retrieved slices.", min=1)] = 5,
+    until_reliable: UntilReliableOption = None,
+    uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Draw the uncertainty too.")] = False,
+    device: Annotated[Device, typer.Option(help="auto takes a GPU where there is one.")] = Device.AUTO,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="relax.OPTION=VALUE", help="Explain otherwise than the run did."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The picture: .png, .svg or .pdf (default: EXTRACTOR-ID.png, here)."),
+    ] = None,
+    arrays: Annotated[
+        Path | None, typer.Option(help="A .safetensors file for the maps, at native size.")
+    ] = None,
+) -> None:
+    """Draw a query of a finished run with what it retrieves, and the importance maps of all."""
+    with _reported():
+        from cbirbench.console import ConsoleProgress
+        from cbirbench.query_explaining import QueryRequest, explain_query
+        from cbirbench.store import Store, cache_folder
+
+        request = QueryRequest(
+            folder=folder,
+            query=query,
+            extractor=extractor,
+            run=run,
+            top=top,
+            until_reliable=until_reliable,
+            uncertainty=uncertainty,
+            device=device.value,
+            assignments=tuple(assignments or ()),
+            out=out,
+            arrays=arrays,
+        )
+        progress = ConsoleProgress(_console(stderr=True), quiet=False)
+        for line in explain_query(request, Store(cache_folder()), progress):
+            typer.echo(line)
 
 
 @app.command()

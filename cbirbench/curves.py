@@ -91,14 +91,22 @@ class Curves:
             )
             for slices in (self._gallery, self._queries)
         ]
-        ranking = rank(vectors[1], vectors[0], self._gallery.ids, plan.depth, plan.run_options.distance)
+        ranking = rank(
+            vectors[1],
+            vectors[0],
+            self._gallery.ids,
+            plan.depth(len(self._gallery)),
+            plan.run_options.distance,
+        )
         maps: dict[str, NDArray[np.float32]] = {}
         if any(metric.needs == "explanations" for metric in due):
             shown = [item for item in self._queries if keys.explainable(item)]
             title = f"{contender.name}, epoch {epoch}: explaining"
             with self._progress.stage(title, len(shown) * plan.relax.masks) as advance:
-                made = explanations(plan, contender, self._extractor, shown, advance)
-                maps = {item.slice_id: found for item, found in made}
+                made = explanations(
+                    contender, self._extractor, shown, plan.relax, advance=advance, progress=self._progress
+                )
+                maps = {item.slice_id: found.importance for item, found in made}
         found = evidence(self._gallery, self._queries, vectors, ranking, maps)
         for metric in due:
             values = scored(metric, found)

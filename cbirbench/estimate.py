@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cbirbench import keys
 from cbirbench.curves import Curves
-from cbirbench.extraction import embedded, prepared
+from cbirbench.extraction import embedded, is_out_of_memory, prepared
 from cbirbench.interfaces import Progress, Trainable
-from cbirbench.plan import Contender, Plan, run_seed
-from cbirbench.slices import Slices, square_batches
+from cbirbench.plan import RETRIEVED_SHOWN, Contender, Plan, run_seed
+from cbirbench.scoring import guarded_explaining, masked_embed
+from cbirbench.slices import CTSlice, Slices, square_batches
 from cbirbench.store import Store
 
 WORTH_SAYING_S = 600.0
@@ -18,6 +20,12 @@ WORTH_SAYING_S = 600.0
 
 TRAINING_PASSES = 3.0
 """A view trained costs about three embeddings: forward, and twice that backward."""
+
+FIGURES = 3
+"""Queries whose retrieval is drawn where none is asked for: the best, the median and the worst."""
+
+MASKED_AT_ONCE = 32
+"""Most masked images in a batch that is timed: a larger one takes longer to time, and is hardly faster."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +50,41 @@ def seconds_per_image(plan: Plan, contender: Contender, slices: Slices) -> float
     extractor = contender.make()
     _, hu = next(square_batches(slices, 8))
     images = prepared(extractor, hu, device=plan.device, name=contender.name)
+    return _fastest(lambda: embedded(extractor, images, name=contender.name)) / len(hu)
+
+
+def seconds_per_masked_image(plan: Plan, contender: Contender, slices: Slices) -> float:
+    """The same through what embeds masked images, in a batch as explanations make them."""
+    import torch
+
+    extractor = contender.make()
+    _, hu = next(square_batches(slices, 1))
+    image = prepared(extractor, hu, device=plan.device, name=contender.name)
+    embed = masked_embed(extractor, plan.relax)
+    height, width = image.shape[2:]
+    largest = min(plan.relax.block_size(height, width, image.device.type), MASKED_AT_ONCE)
+
+    def measured(count: int) -> float:
+        batch = image.repeat(count, 1, 1, 1)
+        try:
+            # Copied to the CPU, since a GPU's work is done when its result is there.
+            return _fastest(lambda: embed(batch).cpu()) / count
+        except Exception as error:
+            if count == 1 or not is_out_of_memory(error):
+                raise
+        return measured(count // 2)
+
+    with torch.inference_mode():
+        return guarded_explaining(contender.name, lambda: measured(largest))
+
+
+def _fastest(work: Callable[[], object]) -> float:
+    """Seconds that work takes, the faster of two times after one to warm up."""
     times = []
     for _ in range(3):
         start = time.perf_counter()
-        embedded(extractor, images, name=contender.name)
-        times.append((time.perf_counter() - start) / len(hu))
+        work()
+        times.append(time.perf_counter() - start)
     return min(times[1:])
 
 
@@ -58,8 +96,9 @@ def stages_ahead(
     explained = [item for item in queries if keys.explainable(item)] if plan.explains else []
     for contender in plan.contenders:
         extractor = contender.make()
-        fresh = keys.untrained(plan, contender, extractor)
-        untrained, unexplained, looks, explained_looks = 0, 0, 0, 0
+        fresh = keys.untrained(plan.device, contender, extractor)
+        untrained, looks, explained_looks = 0, 0, 0
+        masks: list[int] = []
         for run in range(contender.runs):
             shaped_by = fresh
             if isinstance(extractor, Trainable):
@@ -69,28 +108,65 @@ def stages_ahead(
                 looks += len(ahead)
                 explained_looks += sum(explains for _, explains in ahead)
                 shaped_by = keys.trained(key)
-            unexplained += sum(
-                not store.has("maps", keys.importance_map(plan, shaped_by, item)) for item in explained
-            )
+            masks += [_masks_ahead(plan, shaped_by, item, store) for item in explained]
+            if run == 0 and plan.draws_retrievals:
+                masks += _masks_of_figures(plan, shaped_by, gallery, queries, explained, store)
+        unexplained = sum(count > 0 for count in masks)
         if not untrained and not unexplained:
             continue
-        seconds = seconds_per_image(plan, contender, gallery)
+        seconds = seconds_per_image(plan, contender, gallery) if untrained else 0.0
+        masked = seconds_per_masked_image(plan, contender, gallery) if unexplained or explained_looks else 0.0
         if isinstance(extractor, Trainable) and untrained:
             views = untrained * extractor.training_views(len(gallery))
             what = f"training {contender.name}, {untrained} run{'s' if untrained > 1 else ''}"
             shrink = f"--runs N, or the options of {contender.name}"
             stages.append(Stage(what, views * TRAINING_PASSES * seconds, shrink))
         if looks:
-            images = (
-                looks * (len(gallery) + len(queries)) + explained_looks * len(explained) * plan.relax.masks
-            )
+            embedding = looks * (len(gallery) + len(queries)) * seconds
+            explaining = explained_looks * len(explained) * plan.relax.masks * masked
             what = f"evaluating {contender.name} {looks} times while it trains"
-            stages.append(Stage(what, images * seconds, "a larger --eval-every and --explain-every"))
+            shrink = "a larger --eval-every and --explain-every"
+            stages.append(Stage(what, embedding + explaining, shrink))
         if unexplained:
-            what = f"explaining {unexplained} embeddings of {contender.name}, {plan.relax.masks} masks each"
-            shrink = "--set relax.masks=N, or --metrics without relevance-rank"
-            stages.append(Stage(what, unexplained * plan.relax.masks * seconds, shrink))
+            many = f"{unexplained} embedding{'s' if unexplained > 1 else ''}"
+            what = f"explaining {many} of {contender.name}, {plan.relax.masks} masks each"
+            without = "--metrics without those on explanations" if explained else "--explain-queries none"
+            shrink = f"--set relax.masks=N, --until-reliable R, or {without}"
+            stages.append(Stage(what, sum(masks) * masked, shrink))
     return stages
+
+
+def _masks_ahead(plan: Plan, shaped_by: keys.ShapedBy, item: CTSlice, store: Store) -> int:
+    """Masks that a slice's explanation still takes, at most."""
+    entry = store.read("similarities", keys.similarities(plan.relax, shaped_by, item))
+    if entry is None:
+        return plan.relax.masks
+    if plan.relax.until_reliable is not None:
+        return 0  # maybe some; most likely it had reached the same before
+    return max(0, plan.relax.masks - len(entry[0]["similarities"]))
+
+
+def _masks_of_figures(
+    plan: Plan,
+    shaped_by: keys.ShapedBy,
+    gallery: Slices,
+    queries: Slices,
+    explained: Sequence[CTSlice],
+    store: Store,
+) -> list[int]:
+    """The same for each slice that only the figures of queries explain.
+
+    Which slices will be retrieved is not known yet: they are counted at their most. Where the gallery has
+    explanations in the cache, they are taken to be those.
+    """
+    counted = {item.slice_id for item in explained}
+    asked = plan.request.explain_queries
+    drawn = min(FIGURES, len(explained)) if asked is None else len(set(asked))
+    own = [item for item in queries if item.slice_id in (asked or ()) and item.slice_id not in counted]
+    masks = [_masks_ahead(plan, shaped_by, item, store) for item in own]
+    if not any(store.has("similarities", keys.similarities(plan.relax, shaped_by, item)) for item in gallery):
+        masks += [plan.relax.masks] * min(drawn * RETRIEVED_SHOWN, len(gallery))
+    return masks
 
 
 def announce_long_work(

@@ -12,13 +12,25 @@ import numpy as np
 from cbirbench import keys
 from cbirbench.curves import Curves
 from cbirbench.errors import MissingError, PluginError
+from cbirbench.explain.relax import Explanation
+from cbirbench.explaining import explained
+from cbirbench.explanation_scores import attention_rows, explained_rows
 from cbirbench.extraction import REPORT, embed_slices, guarded
 from cbirbench.interfaces import Evidence, Extractor, Progress, Trainable, TrainingRecord
-from cbirbench.plan import Contender, Plan, run_seed
+from cbirbench.plan import RETRIEVED_SHOWN, Contender, Plan, run_seed
 from cbirbench.ranking import Ranking, rank
 from cbirbench.results import RunOutcome
-from cbirbench.scoring import evidence, explanations, scored
-from cbirbench.slices import CTSlice, Slices
+from cbirbench.retrieval_figures import (
+    Captioned,
+    asked_for,
+    choose,
+    draw_retrieval,
+    figure_file,
+    neighbours_of,
+    precision_of_each,
+)
+from cbirbench.scoring import evidence, scored
+from cbirbench.slices import Slices
 from cbirbench.store import Store, as_json
 
 if TYPE_CHECKING:
@@ -31,13 +43,14 @@ def run_once(
     run: int,
     gallery: Slices,
     queries: Slices,
+    out: Path,
     store: Store,
     progress: Progress,
 ) -> RunOutcome:
-    """One run of one extractor: trained if it is trainable, then evaluated."""
+    """One run of one extractor: trained if it is trainable, then evaluated; its figures go into `out`."""
     title = contender.name + (f", run {run + 1} of {contender.runs}" if contender.runs > 1 else "")
     extractor = contender.make()
-    shaped_by = keys.untrained(plan, contender, extractor)
+    shaped_by = keys.untrained(plan.device, contender, extractor)
     training: _Training | None = None
     if isinstance(extractor, Trainable):
         training = _trained(
@@ -50,9 +63,22 @@ def run_once(
         )
         for split, slices in (("gallery", gallery), ("queries", queries))
     ]
-    ranking = rank(vectors[1], vectors[0], gallery.ids, plan.depth, plan.run_options.distance)
-    maps, map_keys = _explained(plan, contender, extractor, shaped_by, queries, store, progress, title)
+    ranking = rank(vectors[1], vectors[0], gallery.ids, plan.depth(len(gallery)), plan.run_options.distance)
+    found: dict[str, Explanation] = {}
+    map_keys: dict[str, str] = {}
+    if plan.explains:
+        shown = [item for item in queries if keys.explainable(item)]
+        map_keys = {item.slice_id: keys.importance_map(plan.relax, shaped_by, item) for item in shown}
+        step = f"{title}: explaining"
+        found = explained(contender, extractor, shaped_by, shown, plan.relax, store, progress, step)
+    maps = {slice_id: explanation.importance for slice_id, explanation in found.items()}
     values = _scored(plan, gallery, queries, vectors, ranking, maps, map_keys, store, progress, title)
+    on_maps = {m.name: values[m.name] for m in plan.metrics if m.needs == "explanations"}
+    figures = []
+    if run == 0 and plan.draws_retrievals:
+        figures = _retrievals(
+            plan, contender, extractor, shaped_by, gallery, queries, ranking, out, store, progress
+        )
     return RunOutcome(
         extractor=contender.name,
         run=run,
@@ -63,7 +89,12 @@ def run_once(
         distances=ranking.distances,
         values=values,
         maps=maps,
+        similarities={slice_id: explanation.similarities for slice_id, explanation in found.items()},
+        explained=explained_rows(queries, found, on_maps),
+        attention=attention_rows(plan, queries, found, map_keys, store) if found else (),
+        figures=figures,
         weights=training.weights if training else {},
+        weights_key=training.key if training else "",
         training=training.record.epochs if training else (),
         resumed_from_epoch=training.record.resumed_from_epoch if training else None,
         curve=training.curves.rows(values) if training else (),
@@ -206,39 +237,48 @@ def _embedded(
     return vectors
 
 
-def _explained(
+def _retrievals(
     plan: Plan,
     contender: Contender,
     extractor: Extractor,
     shaped_by: keys.ShapedBy,
+    gallery: Slices,
     queries: Slices,
+    ranking: Ranking,
+    out: Path,
     store: Store,
     progress: Progress,
-    title: str,
-) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
-    """Importance maps of the explainable queries and their cache keys, both by slice id."""
-    if not plan.explains:
-        return {}, {}
-    map_keys = {
-        item.slice_id: keys.importance_map(plan, shaped_by, item)
-        for item in queries
-        if keys.explainable(item)
-    }
-    maps: dict[str, NDArray[np.float32]] = {}
-    todo: list[CTSlice] = []
-    for item in queries:
-        if item.slice_id in map_keys:
-            entry = store.read("maps", map_keys[item.slice_id])
-            if entry is None:
-                todo.append(item)
-            else:
-                maps[item.slice_id] = entry[0]["map"]
-    if todo:
-        with progress.stage(f"{title}: explaining", len(todo) * plan.relax.masks) as advance:
-            for item, importance in explanations(plan, contender, extractor, todo, advance):
-                store.write("maps", map_keys[item.slice_id], {"map": importance})
-                maps[item.slice_id] = importance
-    return {slice_id: maps[slice_id] for slice_id in map_keys}, map_keys
+) -> list[dict[str, Any]]:
+    """Draw some queries with what they retrieve, explained; a row a figure."""
+    shown = min(RETRIEVED_SHOWN, len(gallery))
+    precision = precision_of_each(queries, gallery, ranking, shown)
+    asked = plan.request.explain_queries
+    chosen = choose(queries, precision) if asked is None else asked_for(queries, asked)
+    items = [queries[one.position] for one in chosen]
+    items += neighbours_of(chosen, gallery, ranking, shown)
+    title = f"{contender.name}: explaining retrieved slices"
+    found = explained(contender, extractor, shaped_by, items, plan.relax, store, progress, title)
+    captioned = Captioned(
+        plan.benchmark_plugin.name, plan.benchmark.synthetic, contender.name, plan.benchmark.structures
+    )
+    rows = []
+    for one in chosen:
+        query, value = queries[one.position], float(precision[one.position])
+        file = figure_file(contender.name, query.slice_id)
+        why = (
+            "as asked for" if one.why == "asked for" else f"the {one.why} of the queries that show the organ"
+        )
+        draw_retrieval(
+            out / file,
+            captioned,
+            query,
+            [gallery[int(place)] for place in ranking.neighbours[one.position, :shown]],
+            [float(distance) for distance in ranking.distances[one.position, :shown]],
+            found,
+            title=f"{query.slice_id}, {why} (MAP@{shown} {100 * value:.0f} %)",
+        )
+        rows.append({"file": file, "query_id": query.slice_id, "why": one.why, "map": value})
+    return rows
 
 
 def _scored(

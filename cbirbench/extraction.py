@@ -131,26 +131,33 @@ def guarded(step: str, call: Callable[[], Result], *, out_of_memory: MissingErro
     Args:
         step: What is called, ``NAME.embed``.
         call: The call.
-        out_of_memory: What to raise where the GPU's memory is too small.
+        out_of_memory: What to raise where memory is too small.
 
     Raises:
         PluginError: It raised anything but an error of our own.
     """
-    import torch
-
     try:
         return call()
     except CbirbenchError:
         raise
-    except torch.OutOfMemoryError as error:
-        raise out_of_memory from error
     except Exception as error:
+        if is_out_of_memory(error):
+            raise out_of_memory from error
         raise PluginError(f"{step} failed: {type(error).__name__}: {error}", REPORT) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device's or the machine's memory was too small; torch has no error of its own for a CPU's."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
 
 
 def _embedding_out_of_memory(name: str, step: str) -> MissingError:
     return MissingError(
-        f"{name}.{step} ran out of GPU memory.",
+        f"{name}.{step} ran out of memory.",
         "Give it less at once: --set run.batch_size=N, or use --device cpu.",
     )
 

@@ -180,6 +180,26 @@ class Extractor(Protocol):
         ...
 
 
+Precision = Literal["float32", "bfloat16"]
+"""Arithmetic of the passes of an explanation."""
+
+
+class Explainable(ABC):
+    """An extractor that embeds thousands of masked images more cheaply. Opting in is inheriting from it."""
+
+    @abstractmethod
+    def for_explanation(self, precision: Precision) -> Callable[[Tensor], Tensor]:
+        """Make a twin of `embed` from the weights as they are now, for the many passes of an explanation.
+
+        Args:
+            precision: Arithmetic of the network; the embeddings are float32 either way.
+
+        Returns:
+            What takes and gives the same as `embed`. Its embeddings may differ from those of `embed` by the
+            rounding of that precision, no more.
+        """
+
+
 class Watcher(Protocol):
     """Evaluates an extractor while it trains, for curves over epochs. It never steers the training."""
 
@@ -331,6 +351,14 @@ class Benchmark(Protocol):
 
     synthetic: ClassVar[bool]
     """Whether the scans were made by a program; reports say so."""
+
+    @property
+    def structures(self) -> Mapping[int, str]:
+        """Names of the masks' values, as far as they are known, ``{1: "liver"}``; empty where none is.
+
+        A value without a name is reported by its number.
+        """
+        ...
 
     def sources(self) -> Sequence[Source]:
         """The scans, gallery first, in a fixed order. Checks that they are there; reads none of them."""

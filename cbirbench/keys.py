@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from cbirbench import __version__, registry
+from cbirbench.explain.relax import RelaxOptions
 from cbirbench.interfaces import Extractor, Metric
 from cbirbench.plan import Contender, Plan
 from cbirbench.registry import Plugin
@@ -18,7 +20,7 @@ ShapedBy = dict[str, Any]
 """What shaped an extractor's output; part of every key that follows from it."""
 
 
-def untrained(plan: Plan, contender: Contender, extractor: Extractor) -> ShapedBy:
+def untrained(device: str, contender: Contender, extractor: Extractor) -> ShapedBy:
     """What shapes the output of a fresh extractor: its code, options, weights, device and versions."""
     plugin = contender.plugin
     return {
@@ -31,7 +33,7 @@ def untrained(plan: Plan, contender: Contender, extractor: Extractor) -> ShapedB
             [used.distribution, used.version, registry.source_digest(used.package)]
             for used in contender.augmentations
         ],
-        "device": plan.device,
+        "device": device,
         "versions": versions(plugin.distribution),
     }
 
@@ -93,19 +95,33 @@ def embeddings(shaped_by: ShapedBy, slices: Slices, batch_size: int) -> str:
     return key_of({**shaped_by, "slices": slices.fingerprint(), "batch_size": batch_size})
 
 
-def importance_map(plan: Plan, shaped_by: ShapedBy, item: CTSlice) -> str:
-    """Key of one importance map."""
+def similarities(relax: RelaxOptions, shaped_by: ShapedBy, item: CTSlice) -> str:
+    """Key of the similarities that RELAX found of one slice: whatever number of masks, whatever estimator."""
     return key_of(
         {
             **shaped_by,
             "slice": slice_fingerprint(item),
-            **_explained_by(plan),
+            "masks": as_json(relax.design),
+            "fill": relax.fill,
+            "precision": relax.precision,
+            "batch_size": relax.batch_size,
+            "source": [registry.source_digest(f"cbirbench.explain.{name}") for name in ("masks", "relax")],
         }
     )
 
 
-def _explained_by(plan: Plan) -> ShapedBy:
-    return {"relax": as_json(plan.relax), "relax_source": registry.source_digest("cbirbench.explain")}
+def importance_map(relax: RelaxOptions, shaped_by: ShapedBy, item: CTSlice) -> str:
+    """What tells one importance map from others, in the keys of scores."""
+    return key_of({**shaped_by, "slice": slice_fingerprint(item), **_explained_by(relax)})
+
+
+def control_map(relax: RelaxOptions, name: str, item: CTSlice) -> str:
+    """The same for the map of a control."""
+    return key_of({"control": name, "slice": slice_fingerprint(item), **_explained_by(relax)})
+
+
+def _explained_by(relax: RelaxOptions) -> ShapedBy:
+    return {"relax": as_json(relax), "relax_source": registry.source_digest("cbirbench.explain")}
 
 
 def _scored_by(metric: Metric, plugin: Plugin) -> ShapedBy:
@@ -137,8 +153,20 @@ def curve(
         **_scored_by(metric, plugin),
     }
     if metric.needs == "explanations":
-        shaped_by |= _explained_by(plan)
+        shaped_by |= _explained_by(plan.relax)
     return key_of(shaped_by)
+
+
+def attention(maps: Mapping[str, str], queries: Slices, structures: Mapping[int, str]) -> str:
+    """Key of each tissue's shares of importance maps."""
+    return key_of(
+        {
+            "maps": dict(maps),
+            "queries": queries.fingerprint(),
+            "structures": as_json(structures),
+            "source": registry.source_digest("cbirbench.explain.attention"),
+        }
+    )
 
 
 def explanation_scores(metric: Metric, plugin: Plugin, maps: dict[str, str], queries: Slices) -> str:
@@ -148,4 +176,4 @@ def explanation_scores(metric: Metric, plugin: Plugin, maps: dict[str, str], que
 
 def explainable(item: CTSlice) -> bool:
     """Whether a query is explained: the relevance rank is defined on slices that show the organ (eq. 7)."""
-    return item.mask is not None and bool(item.mask.any())
+    return item.shows_target

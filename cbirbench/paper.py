@@ -119,15 +119,15 @@ def draw_window_figures(folders: Sequence[Path], runs: Sequence[FinishedRun], ou
     wide, narrow = windows_of([run.summary for run in runs])
     data = _data(runs[0])
     # The slice that shows most of the organ; the first where they tie.
-    shown = max(slices, key=lambda item: 0 if item.mask is None else int(np.count_nonzero(item.mask)))
+    shown = max(slices, key=lambda item: 0 if item.target is None else int(np.count_nonzero(item.target)))
     two = Figure(f"Figure 2: {windows} ({data}, {plain(shown.slice_id)})", "figure-2.png")
     draw_clipping(shown.hu, wide, narrow, out / two.file, title=two.title)
-    inside = [item.hu[item.mask > 0] for item in slices if item.mask is not None and item.mask.any()]
+    inside = [item.hu[item.target] for item in slices if item.shows_target]
     values: NDArray[Any] = np.concatenate(inside) if inside else np.empty(0, dtype=np.int16)
     if not values.size:
         left_out = f"No slice of {folder} has a mask that shows the {organ}."
         return [two, Figure(f"Figure 3: {histogram}", left_out=left_out)]
-    patients = len({item.patient_id for item in slices if item.mask is not None and item.mask.any()})
+    patients = len({item.patient_id for item in slices if item.shows_target})
     which = f"{len(inside)} slices of {patients} patient{'' if patients == 1 else 's'}"
     three = Figure(f"Figure 3: {histogram} ({data}, {which})", "figure-3.png")
     draw_organ_histogram(values, wide, narrow, out / three.file, organ=organ, title=three.title)
@@ -199,7 +199,7 @@ def _slices_with_organ(folder: Path) -> Slices:
     for split in ("gallery", "query"):
         arrays, metadata = results.read_run_arrays(folder, f"slices/{split}.safetensors")
         slices = slices_from_arrays(arrays, metadata)
-        if split == "query" or any(item.mask is not None and item.mask.any() for item in slices):
+        if split == "query" or any(item.shows_target for item in slices):
             break
     return slices
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,9 @@ from cbirbench.store import as_json, key_of
 
 DEFAULT_METRICS = ("map", "knn-accuracy", "relevance-rank")
 
+RETRIEVED_SHOWN = 5
+"""Retrieved slices in a figure of a query, as in the paper's figures 8 to 11."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -30,6 +33,9 @@ class Request:
         runs: Trainings of each trainable extractor; None for the profile's or the benchmark's number.
         eval_every: Epochs between evaluations while training; None or 0 for none.
         explain_every: The same for metrics that need explanations.
+        until_reliable: See `cbirbench.explain.relax.RelaxOptions`; None for the profile's or the benchmark's.
+        explain_queries: Ids of queries whose retrieval is drawn with explanations; None for the best, the
+            median and the worst where a metric needs explanations.
         seed: Seeds of all runs derive from it.
         profile: ``paper`` or ``released-code``.
         data: Where the scans are, for benchmarks that read scans.
@@ -44,6 +50,8 @@ class Request:
     runs: int | None = None
     eval_every: int | None = None
     explain_every: int | None = None
+    until_reliable: float | None = None
+    explain_queries: tuple[str, ...] | None = None
     seed: int = 0
     profile: ProfileName = "paper"
     data: Path | None = None
@@ -63,6 +71,7 @@ class Contender:
     trained: bool
     runs: int
     augmentations: Sequence[Plugin] = ()
+    augmentation_options: Mapping[str, Options] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -94,10 +103,16 @@ class Plan:
     title: str
     notes: Sequence[str] = field(default_factory=list)
 
+    def depth(self, gallery_size: int) -> int:
+        """How many neighbours of each query are kept; a small gallery has fewer to draw, never to score."""
+        drawn = min(RETRIEVED_SHOWN, gallery_size) if self.draws_retrievals else 1
+        return max([metric.depth for metric in self.metrics] + [drawn])
+
     @property
-    def depth(self) -> int:
-        """How many neighbours of each query are kept."""
-        return max([metric.depth for metric in self.metrics] + [1])
+    def draws_retrievals(self) -> bool:
+        """Whether the retrieval of some queries is drawn with explanations."""
+        asked = self.request.explain_queries
+        return self.explains if asked is None else bool(asked)
 
     @property
     def explains(self) -> bool:
@@ -121,6 +136,7 @@ class Plan:
                 "seed": self.request.seed,
                 "profile": self.request.profile,
                 "pixels": self.request.pixels,
+                "explain_queries": self.request.explain_queries,
                 "device": self.device,
             }
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 from cbirbench import registry
 from cbirbench.errors import MissingError, PluginError, UsageError
+from cbirbench.explain.precision import resolved
 from cbirbench.explain.relax import RelaxOptions
 from cbirbench.interfaces import Augmentation, Benchmark, Context, Metric, Options, Source, Trainable
 from cbirbench.plan import DEFAULT_METRICS, Contender, Plan, Request
@@ -38,20 +39,26 @@ def build(request: Request) -> Plan:
         eval_every=request.eval_every,
         explain_every=request.explain_every,
     )
-    relax = settings.resolve(RelaxOptions, ["relax"])
+    relax = settings.resolve(RelaxOptions, ["relax"], until_reliable=request.until_reliable)
     assert isinstance(run_options, RunOptions) and isinstance(relax, RelaxOptions)
     benchmark_options = resolve_benchmark(settings, benchmark_plugin, request.data)
     benchmark: Benchmark = registry.make(benchmark_plugin, benchmark_options)
     metric_plugins, metrics = _metrics(settings, request.metrics)
     device = choose_device(request.device)
+    relax = relax.model_copy(update={"precision": resolved(relax.precision, device)})
     sources = benchmark.sources()
     _check_sources(sources, request.benchmark)
     contenders = _contenders(settings, request.extractors, device, run_options.runs)
-    if not any(metric.needs == "explanations" for metric in metrics):
+    if not any(metric.needs == "explanations" for metric in metrics) and not request.explain_queries:
         settings.disregard("relax")
     if not any(contender.trained for contender in contenders):
         settings.disregard("run", "runs")
     notes = [*leftovers(settings, assignments), *_idle_curves(run_options, metrics, contenders)]
+    if relax.masks < relax.grid**2:
+        notes.append(
+            f"{relax.masks} masks are fewer than the {relax.grid**2} cells of a mask's grid: maps are mostly "
+            "noise. See their reliability."
+        )
     return Plan(
         request=request,
         benchmark_plugin=benchmark_plugin,
@@ -140,11 +147,13 @@ def _metrics(settings: Settings, names: Sequence[str]) -> tuple[list[Plugin], li
 
 def _contenders(settings: Settings, names: Sequence[str], device: str, runs: int) -> list[Contender]:
     asked_for: list[Plugin] = []
+    asked_options: dict[str, Options] = {}
 
     def augmentation(name: str) -> Augmentation:
         plugin = registry.find("augmentation", name)
         asked_for.append(plugin)
         options = settings.resolve(registry.load(plugin).options_type, plugin.names)
+        asked_options[plugin.name] = options
         made: Augmentation = registry.make(plugin, options)
         return made
 
@@ -162,8 +171,11 @@ def _contenders(settings: Settings, names: Sequence[str], device: str, runs: int
         context = Context(device=device, augmentation=augmentation)
         contender = Contender(plugin, alias, options, context, trained, runs if trained else 1)
         asked_for.clear()
+        asked_options.clear()
         contender.make()  # its weights are looked for now, not after the others were trained
-        contenders.append(replace(contender, augmentations=tuple(asked_for)))
+        contenders.append(
+            replace(contender, augmentations=tuple(asked_for), augmentation_options=dict(asked_options))
+        )
     return contenders
 
 

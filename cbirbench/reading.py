@@ -30,7 +30,7 @@ def read_benchmark(
 
     Raises:
         DataError: A scan cannot be used; scans read before it stay cached.
-        PluginError: The benchmark failed.
+        PluginError: The benchmark failed, or a gallery slice has the id of a query.
     """
     keys = {source.volume_id: _key(plugin, source) for source in sources}
     read: dict[str, Slices] = {}
@@ -48,7 +48,15 @@ def read_benchmark(
                 store.write("slices", keys[source.volume_id], arrays, metadata)
                 read[source.volume_id] = slices
                 advance(1)
-    return _joined(sources, read, "gallery"), _joined(sources, read, "query")
+    gallery, queries = _joined(sources, read, "gallery"), _joined(sources, read, "query")
+    twice = sorted(set(gallery.ids) & set(queries.ids))
+    if twice:
+        raise PluginError(
+            f"The benchmark {plugin.name!r} has {len(twice)} slice ids in the gallery and among the queries, "
+            f"{twice[0]!r} for one.",
+            "Report it to the plugin's authors: a slice's id is unique in its benchmark.",
+        )
+    return gallery, queries
 
 
 def _key(plugin: Plugin, source: Source) -> str:

@@ -33,7 +33,7 @@ METHODS: dict[Kind, tuple[str, ...]] = {
     "extractor": ("fingerprint", "prepare", "embed"),
     "augmentation": ("fingerprint", "sample", "apply"),
     "metric": ("needs", "per_query"),
-    "benchmark": ("defaults", "synthetic", "sources", "read"),
+    "benchmark": ("defaults", "synthetic", "structures", "sources", "read"),
 }
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

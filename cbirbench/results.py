@@ -24,6 +24,9 @@ STATE_FILE = "run.json"
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.md"
 CURVES_TABLE = "curves.parquet"
+EXPLANATIONS_TABLE = "explanations.parquet"
+ATTENTION_TABLE = "attention.parquet"
+CONTROLS_TABLE = "controls.parquet"
 CURVES_FIGURE = "figures/curves.png"
 
 FILES = {
@@ -34,9 +37,13 @@ FILES = {
     "slices.parquet": "slice_id, split, patient_id, volume_id, z_index, label, mask_fraction",
     "training.parquet": "extractor, run, epoch, loss and what else was watched",
     CURVES_TABLE: "extractor, run, epoch, metric, mean over the queries it is defined for, their number",
-    "figures": "curves.png: the scores over epochs, mean and deviation over runs",
+    EXPLANATIONS_TABLE: "a row an explained query: its scores, their chance level, its map's reliability",
+    ATTENTION_TABLE: "extractor, run, query_id, tissue: its share of the area, the importance, the top tenth",
+    CONTROLS_TABLE: "scores of maps that know no extractor: control, metric, query_id, value",
+    "figures": "curves.png: scores over epochs; retrieval/EXTRACTOR/: queries, what they retrieve, why",
     "embeddings": "EXTRACTOR/run-NNN.safetensors: gallery and query, float32, rows as in slices.parquet",
     "maps": "EXTRACTOR/run-NNN.safetensors: importance maps by slice_id, at the extractor's image size",
+    "similarities": "EXTRACTOR/run-NNN.safetensors: masked images to the whole, by slice_id",
     "weights": "EXTRACTOR/run-NNN.safetensors: trained weights",
     "slices": "gallery.safetensors, query.safetensors: native-size masks and HU, by slice_id",
 }
@@ -59,7 +66,12 @@ class RunOutcome:
         distances: float64, same shape.
         values: Per metric one value a query, shape ``(q,)``.
         maps: Importance maps of the explained queries at the extractor's resolution, by slice id.
+        similarities: What they were made from, float64, one a mask, by slice id.
+        explained: One row an explained query: how its map was made, and what it scores.
+        attention: One row an explained query and tissue: its shares.
+        figures: What was drawn of single queries: file, query_id, why, map.
         weights: Trained weights; empty for a deterministic extractor.
+        weights_key: Their key in the cache; empty likewise.
         training: One row an epoch; empty for a deterministic extractor.
         resumed_from_epoch: See `cbirbench.interfaces.TrainingRecord`.
         curve: Scores after some epochs: epoch, metric, value, defined; empty where none were asked for.
@@ -74,19 +86,31 @@ class RunOutcome:
     distances: NDArray[np.float64]
     values: Mapping[str, NDArray[np.float64]]
     maps: Mapping[str, NDArray[np.float32]]
+    similarities: Mapping[str, NDArray[np.float64]]
+    explained: Sequence[Mapping[str, Any]]
+    attention: Sequence[Mapping[str, Any]]
+    figures: Sequence[Mapping[str, Any]]
     weights: Mapping[str, NDArray[Any]]
     training: Sequence[Mapping[str, float]]
+    weights_key: str = ""
     resumed_from_epoch: int | None = None
     curve: Sequence[Mapping[str, Any]] = ()
 
     def file(self, folder: str) -> str:
         """Where this run's arrays of a kind are, relative to the run's folder."""
-        return f"{folder}/{self.extractor}/run-{self.run:03d}.safetensors"
+        return array_file(folder, self.extractor, self.run)
 
     def without_arrays(self) -> RunOutcome:
         """The same without what `write_outcome_arrays` has written: that fills the memory over many runs."""
         nothing = np.empty((0, 0), dtype=np.float32)
-        return replace(self, gallery_embeddings=nothing, query_embeddings=nothing, maps={}, weights={})
+        return replace(
+            self, gallery_embeddings=nothing, query_embeddings=nothing, maps={}, similarities={}, weights={}
+        )
+
+
+def array_file(folder: str, extractor: str, run: int) -> str:
+    """Where a run's arrays of a kind are, relative to the run's folder."""
+    return f"{folder}/{extractor}/run-{run:03d}.safetensors"
 
 
 def check_free(out: Path, key: str) -> None:
@@ -149,15 +173,25 @@ def present(out: Path) -> dict[str, str]:
 
 
 def write_tables(
-    out: Path, benchmark: str, gallery: Slices, queries: Slices, outcomes: Sequence[RunOutcome]
+    out: Path,
+    benchmark: str,
+    gallery: Slices,
+    queries: Slices,
+    outcomes: Sequence[RunOutcome],
+    controls: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Write slices, scores, neighbours, training and curves as Parquet, the last two where there are any."""
+    """Write slices, scores and neighbours as Parquet, and training, curves and explanations where any are."""
+    import pandas as pd
+
     write_table(out / "slices.parquet", slices_table(gallery, queries))
     write_table(out / "scores.parquet", scores_table(benchmark, queries, outcomes))
     write_table(out / "neighbours.parquet", neighbours_table(gallery, queries, outcomes))
     for name, table in (
         ("training.parquet", training_table(outcomes)),
         (CURVES_TABLE, curves_table(outcomes)),
+        (EXPLANATIONS_TABLE, _rows_of_runs(outcomes, lambda outcome: outcome.explained)),
+        (ATTENTION_TABLE, _rows_of_runs(outcomes, lambda outcome: outcome.attention)),
+        (CONTROLS_TABLE, pd.DataFrame(controls)),
     ):
         if len(table):
             write_table(out / name, table)
@@ -173,6 +207,7 @@ def write_outcome_arrays(out: Path, outcome: RunOutcome) -> None:
     )
     if outcome.maps:
         write_arrays(out / outcome.file("maps"), outcome.maps, label)
+        write_arrays(out / outcome.file("similarities"), outcome.similarities, label)
     if outcome.weights:
         write_arrays(out / outcome.file("weights"), outcome.weights, label)
 

@@ -15,6 +15,7 @@ from cbirbench.environment import environment
 from cbirbench.errors import UsageError
 from cbirbench.estimate import announce_long_work
 from cbirbench.evaluation import run_once
+from cbirbench.explanation_scores import control_rows, explanation_summary
 from cbirbench.figures.curves import draw_curves
 from cbirbench.interfaces import Progress
 from cbirbench.plan import Plan
@@ -23,6 +24,7 @@ from cbirbench.report.machine import machine_report
 from cbirbench.report.markdown import report
 from cbirbench.report.scoreboard import Scoreboard, heading, scoreboard
 from cbirbench.results import RunOutcome
+from cbirbench.retrieval_figures import asked_for
 from cbirbench.slices import Slices
 from cbirbench.store import Store, as_json, key_of
 
@@ -47,19 +49,21 @@ def execute(plan: Plan, out: Path, store: Store, progress: Progress, command: st
     results.check_free(out, key)
     gallery, queries = read_benchmark(plan.benchmark_plugin, plan.benchmark, plan.sources, store, progress)
     check_depth(plan, gallery)
+    asked_for(queries, plan.request.explain_queries or ())
     announce_long_work(plan, gallery, queries, store, progress)
     results.claim(out, key, command)
     results.write_slices(out, gallery, queries, pixels=plan.request.pixels)
     outcomes = []
     for contender in plan.contenders:
         for run in range(contender.runs):
-            outcome = run_once(plan, contender, run, gallery, queries, store, progress)
+            outcome = run_once(plan, contender, run, gallery, queries, out, store, progress)
             results.write_outcome_arrays(out, outcome)
             outcomes.append(outcome.without_arrays())
+    controls = control_rows(plan, gallery, queries, store, progress)
     for path in store.discarded:
         progress.note(f"A damaged cache entry was thrown away and made again: {path.name}")
-    results.write_tables(out, plan.benchmark_plugin.name, gallery, queries, outcomes)
-    summary = as_json(summarise(plan, gallery, queries, outcomes, command, started))
+    results.write_tables(out, plan.benchmark_plugin.name, gallery, queries, outcomes, controls)
+    summary = as_json(summarise(plan, gallery, queries, outcomes, controls, command, started))
     board = write_report(out, summary)
     summary["files"] = results.present(out)
     results.write_summary(out, machine_report(summary, board))
@@ -105,11 +109,13 @@ def summarise(
     gallery: Slices,
     queries: Slices,
     outcomes: Sequence[RunOutcome],
+    controls: Sequence[Mapping[str, Any]],
     command: str,
     started: str,
 ) -> dict[str, Any]:
     """What summary.json holds, but for the scores."""
     shown = [item.mask_fraction for item in queries if keys.explainable(item)]
+    explanations = explanation_summary(outcomes, controls)
     return {
         "benchmark": {
             "name": plan.benchmark_plugin.name,
@@ -121,6 +127,7 @@ def summarise(
             "query_patients": len({item.patient_id for item in queries}),
             "mean_query_mask_fraction": float(np.mean(shown)) if shown else None,
             "data_fingerprint": key_of({"gallery": gallery.fingerprint(), "query": queries.fingerprint()}),
+            "structures": plan.benchmark.structures,
             "options": plan.benchmark_options.model_dump(mode="json", exclude={"data"}),
         },
         "profile": plan.request.profile,
@@ -134,7 +141,12 @@ def summarise(
                 "trained": contender.trained,
                 "runs": contender.runs,
                 "training": [
-                    {"run": o.run, "seed": o.seed, "resumed_from_epoch": o.resumed_from_epoch}
+                    {
+                        "run": o.run,
+                        "seed": o.seed,
+                        "resumed_from_epoch": o.resumed_from_epoch,
+                        "weights_key": o.weights_key,
+                    }
                     for o in outcomes
                     if o.extractor == contender.name and o.seed is not None
                 ],
@@ -145,7 +157,18 @@ def summarise(
             }
             for contender in plan.contenders
         ],
+        "augmentations": {
+            name: options.model_dump(mode="json")
+            for contender in plan.contenders
+            for name, options in contender.augmentation_options.items()
+        },
         "metrics": [metric.name for metric in plan.metrics],
+        **({"explanations": explanations} if explanations else {}),
+        "figures": [
+            {"extractor": outcome.extractor, "run": outcome.run, **figure}
+            for outcome in outcomes
+            for figure in outcome.figures
+        ],
         "seed": plan.request.seed,
         "distance": plan.run_options.distance,
         "run_options": plan.run_options,

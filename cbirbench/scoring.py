@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbirbench.errors import CbirbenchError, MissingError, PluginError
+from cbirbench.errors import MissingError, PluginError
 from cbirbench.explain.native import to_native
-from cbirbench.explain.relax import importance_maps
-from cbirbench.extraction import prepared
-from cbirbench.interfaces import Evidence, Extractor, Metric
-from cbirbench.plan import Contender, Plan
+from cbirbench.explain.relax import Explanation, RelaxOptions, explain
+from cbirbench.extraction import Result, guarded, prepared
+from cbirbench.interfaces import Evidence, Explainable, Extractor, Metric, Progress
+from cbirbench.plan import Contender
 from cbirbench.ranking import Ranking
 from cbirbench.slices import CTSlice, Slices, square_batches
 
@@ -25,50 +26,82 @@ EXPLAINED_TOGETHER = 8
 
 
 def explanations(
-    plan: Plan,
     contender: Contender,
     extractor: Extractor,
     items: Sequence[CTSlice],
+    relax: RelaxOptions,
+    *,
+    known: Mapping[str, NDArray[np.float64]] | None = None,
     advance: Callable[[int], None],
-) -> Iterator[tuple[CTSlice, NDArray[np.float32]]]:
-    """Importance maps of slices at the extractor's image size, a few at a time.
+    progress: Progress,
+) -> Iterator[tuple[CTSlice, Explanation]]:
+    """Explain slices, a few at a time; maps have the extractor's image size.
 
     Args:
-        plan: Holds RELAX's options and the device.
-        contender: Its name, for messages.
+        contender: Its name, for messages, and its device.
         extractor: What is explained.
         items: The slices.
+        relax: Masks and estimator, its precision resolved.
+        known: Similarities found before, by slice id; see `cbirbench.explain.relax.explain`.
         advance: Called with how many masks were just done.
+        progress: Is told where memory ran out and less is done at once.
 
     Raises:
         PluginError: The extractor failed on a masked image.
-        MissingError: The GPU's memory was too small.
+        MissingError: Memory was too small for a single image.
     """
+    at_once: int | None = None
+
+    def narrowed(size: int) -> None:
+        nonlocal at_once
+        at_once = size
+        progress.note(f"{contender.name}: memory ran out; {size} masked images at a time from here on.")
+
+    embed = masked_embed(extractor, relax)
     for positions, hu in square_batches(Slices(tuple(items)), EXPLAINED_TOGETHER):
-        images = prepared(extractor, hu, device=plan.device, name=contender.name)
-        made = _importance(contender, extractor, images, plan, advance)
-        yield from ((items[position], found) for position, found in zip(positions, made, strict=True))
+        together = [items[position] for position in positions]
+        images = prepared(extractor, hu, device=contender.context.device, name=contender.name)
+        work = partial(
+            explain,
+            embed,
+            images,
+            relax,
+            name=contender.name,
+            known=[(known or {}).get(item.slice_id, np.empty(0)) for item in together],
+            advance=advance,
+            at_once=at_once,
+            narrowed=narrowed,
+        )
+        yield from zip(together, guarded_explaining(contender.name, work), strict=True)
 
 
-def _importance(
-    contender: Contender, extractor: Extractor, images: Tensor, plan: Plan, advance: Callable[[int], None]
-) -> NDArray[np.float32]:
-    import torch
+def guarded_explaining(name: str, call: Callable[[], Result]) -> Result:
+    """Call what embeds masked images of an extractor.
 
-    try:
-        return importance_maps(extractor, images, plan.relax, advance=advance)
-    except CbirbenchError as error:
-        raise type(error)(f"{contender.name}: {error.problem}", error.remedy) from error
-    except torch.OutOfMemoryError as error:
-        raise MissingError(
-            f"{contender.name} ran out of GPU memory while it was explained.",
-            "Give it less at once: --set relax.batch_size=N, or use --device cpu.",
-        ) from error
-    except Exception as error:
-        raise PluginError(
-            f"{contender.name} failed on masked images: {type(error).__name__}: {error}",
-            "An extractor must embed any image in 0..1; leave it out, or run without relevance-rank.",
-        ) from error
+    Raises:
+        PluginError: The extractor failed.
+        MissingError: Memory was too small.
+    """
+    too_little = MissingError(
+        f"{name} ran out of memory while it was explained, even with one image at a time.",
+        "Free memory, give it smaller images, or use --device cpu.",
+    )
+    return guarded(f"{name}.embed, of masked images,", call, out_of_memory=too_little)
+
+
+def masked_embed(extractor: Extractor, relax: RelaxOptions) -> Callable[[Tensor], Tensor]:
+    """What embeds masked images: the extractor's cheaper twin where it has one, made when first needed."""
+    if not isinstance(extractor, Explainable) or relax.precision == "auto":
+        return extractor.embed
+    explainable, precision = extractor, relax.precision
+    twin: list[Callable[[Tensor], Tensor]] = []
+
+    def embed(images: Tensor) -> Tensor:
+        if not twin:
+            twin.append(explainable.for_explanation(precision))
+        return twin[0](images)
+
+    return embed
 
 
 def evidence(
@@ -98,7 +131,7 @@ def evidence(
             to_native(maps[item.slice_id], item.hu.shape) if item.slice_id in maps else None
             for item in queries
         ],
-        masks=[None if item.mask is None else item.mask > 0 for item in queries],
+        masks=[item.target for item in queries],
     )
 
 

@@ -31,8 +31,9 @@ class CTSlice:
 
     Attributes:
         hu: Hounsfield units, int16, shape ``(rows, columns)``, radiological view.
-        mask: Segmentation, uint8, same shape: 0 background, any other value the target organ (the source's
-            own values are kept, so 2 is tumour in LiTS). None where the cohort has no masks.
+        mask: Segmentation, uint8, same shape: 0 background, other values the target organ or, where
+            `target_values` says which are the target, any further structure. The source's own values are
+            kept, so 2 is tumour in LiTS. None where the cohort has no masks.
         slice_id: Unique in the benchmark; ties in a ranking are broken by its order.
         patient_id: Pseudonym of the patient; patients never cross from gallery to queries.
         study_id: The examination the slice comes from.
@@ -40,6 +41,8 @@ class CTSlice:
         z_index: Position in the scan, 0 the most inferior slice.
         label: 1 when the slice shows the target organ, else 0.
         spacing_mm: Distance between rows and between columns, in millimetres.
+        target_values: The mask's values that are the target organ, 1 to 255; empty: all above 0, the
+            protocol's rule.
     """
 
     hu: NDArray[np.int16]
@@ -51,6 +54,7 @@ class CTSlice:
     z_index: int
     label: int
     spacing_mm: tuple[float, float] = (1.0, 1.0)
+    target_values: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.hu.ndim != 2 or self.hu.dtype != np.int16 or 0 in self.hu.shape:
@@ -65,11 +69,29 @@ class CTSlice:
                 f"got {self.mask.dtype} of shape {self.mask.shape}.",
                 "Check that image and mask belong together and share one grid.",
             )
+        if not all(1 <= value <= 255 for value in self.target_values):
+            raise DataError(
+                f"The target values of slice {self.slice_id!r} must lie in 1 to 255, "
+                f"got {self.target_values}.",
+                "0 is the background; leave the values away where all above it are the target organ.",
+            )
+
+    @property
+    def target(self) -> NDArray[np.bool_] | None:
+        """Which pixels are the target organ's, bool, shape ``(rows, columns)``; None without a mask."""
+        return None if self.mask is None else target_pixels(self.mask, self.target_values)
+
+    @property
+    def shows_target(self) -> bool:
+        """Whether the mask has any pixel of the target organ; False without a mask."""
+        target = self.target
+        return target is not None and bool(target.any())
 
     @property
     def mask_fraction(self) -> float:
         """Share of the slice's own pixels that the target organ covers; NaN without a mask."""
-        return float("nan") if self.mask is None else float(np.count_nonzero(self.mask)) / self.mask.size
+        target = self.target
+        return float("nan") if target is None else float(np.count_nonzero(target)) / target.size
 
     @cached_property
     def _digest(self) -> str:
@@ -79,6 +101,8 @@ class CTSlice:
         numbers = (int(self.z_index), int(self.label), self.hu.shape)
         identity = (self.slice_id, self.patient_id, self.volume_id, *numbers)
         digest.update(repr(identity).encode())
+        if self.target_values:  # else the digest of before there were any, and what was cached by it
+            digest.update(repr(tuple(int(value) for value in self.target_values)).encode())
         digest.update(np.ascontiguousarray(self.hu).tobytes())
         digest.update(b"none" if self.mask is None else np.ascontiguousarray(self.mask).tobytes())
         return digest.hexdigest()
@@ -87,6 +111,11 @@ class CTSlice:
     def side(self) -> int:
         """Side, in pixels, of the square that the padded slice fills."""
         return int(max(self.hu.shape))
+
+
+def target_pixels(mask: NDArray[np.uint8], values: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Where a mask, of any shape, holds one of the target's values; every value above 0 if none is given."""
+    return np.isin(mask, values) if values else mask > 0
 
 
 def pad_to_square(hu: NDArray[np.int16]) -> NDArray[np.int16]:

@@ -31,8 +31,8 @@ CACHE_REMEDY = (
     "to a folder on a disk that has room and can be written to; then run the same command again."
 )
 
-KINDS = ("slices", "weights", "embeddings", "maps", "scores")
-"""What is cached: slices read from scans, trained weights, embeddings, importance maps and their scores."""
+KINDS = ("slices", "weights", "embeddings", "similarities", "scores")
+"""What is cached: slices read from scans, trained weights, embeddings, RELAX's similarities, and scores."""
 
 
 def cache_folder() -> Path:
@@ -133,6 +133,7 @@ def slices_to_arrays(slices: Slices, *, pixels: bool = True) -> tuple[dict[str, 
                 "z_index": int(item.z_index),
                 "label": int(item.label),
                 "spacing_mm": [float(spacing) for spacing in item.spacing_mm],
+                "target_values": [int(value) for value in item.target_values],
             }
         )
     return arrays, {"slices": rows}
@@ -157,7 +158,7 @@ def slices_from_arrays(arrays: Arrays, metadata: Mapping[str, Any]) -> Slices:
             CTSlice(
                 hu=arrays[f"hu/{name}"],
                 mask=arrays.get(f"mask/{name}"),
-                **{**row, "spacing_mm": spacing},
+                **{**row, "spacing_mm": spacing, "target_values": tuple(row.get("target_values", ()))},
             )
         )
     return Slices(tuple(items))

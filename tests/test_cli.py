@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -49,8 +51,8 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["run", "decathlon", "--extractors", "hog", "--data", "nowhere"], ["nowhere"]),
         (["run", "decathlon", "--extractors", "hog", "--data", "."], ["imagesTr"]),
         (["report", "nowhere"], ["nowhere", "cbirbench run"]),
-        (["cache", "--clear", "--kinds", "mapps"], ["'mapps'", "maps"]),
-        (["cache", "--kinds", "maps"], ["--clear"]),
+        (["cache", "--clear", "--kinds", "maps"], ["'maps'", "similarities"]),
+        (["cache", "--kinds", "scores"], ["--clear"]),
     ],
 )
 def test_a_users_mistake_is_answered_in_words(
@@ -179,3 +181,164 @@ def test_a_plugin_from_outside_the_repository_is_listed_and_runs(tmp_path: Path)
     small += ["--set", "phantom.size=64", "--set", "relax.masks=20"]
     table = cbirbench("run", "phantom", "--extractors", "band-means,hog", *small)
     assert "band-means" in table and "RR" in table
+
+
+# Explaining ---------------------------------------------------------------------------------------------
+
+BLOBS = ["--metrics", "purity@1,relevance-rank", "--runs", "1", "--device", "cpu"]
+BLOBS += [
+    "--set",
+    "learned-offset.epochs=2",
+    "--set",
+    "relax.masks=20",
+    "--set",
+    "relax.grid=3",
+    "--set",
+    "blobs.scans=4",
+]
+
+
+def invoked(*arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def run_blobs(*more: str, extractors: str = "learned-offset,brightness", code: int = 0) -> str:
+    return invoked("run", "blobs", "--extractors", extractors, "--out", "out", *BLOBS, *more, code=code)
+
+
+def figures_of(folder: Path) -> list[dict[str, Any]]:
+    """The figures that a run's summary lists: all of them there, and no other."""
+    found: list[dict[str, Any]] = json.loads((folder / "summary.json").read_text())["figures"]
+    written = {path.relative_to(folder).as_posix() for path in folder.glob("figures/retrieval/**/*.*")}
+    assert {figure["file"] for figure in found} == written
+    report = (folder / "report.md").read_text()
+    assert all(f"]({figure['file']})" in report for figure in found)
+    assert ("Explained retrievals" in report) is bool(found)
+    return found
+
+
+@pytest.mark.usefixtures("fake_plugins")
+def test_a_run_draws_the_best_the_median_and_the_worst_query_of_each_extractor() -> None:
+    run_blobs()
+    figures = figures_of(Path("out"))
+    assert [(figure["extractor"], figure["run"], figure["why"]) for figure in figures] == [
+        (name, 0, why)
+        for name in ("learned-offset", "brightness-mean")
+        for why in ("best", "median", "worst")
+    ]
+    assert all(figure["query_id"].endswith("-1") for figure in figures), "they show the organ"
+    scores = [figure["map"] for figure in figures[:3]]
+    assert scores == sorted(scores, reverse=True)
+    before = Path("out/report.md").read_text()
+    invoked("report", "out")
+    assert Path("out/report.md").read_text() == before
+
+
+@pytest.mark.usefixtures("fake_plugins")
+@pytest.mark.parametrize("metrics", ["purity@1,relevance-rank", "purity@1"])
+def test_a_run_draws_the_queries_that_were_asked_for(metrics: str) -> None:
+    run_blobs("--explain-queries", "q1-1, q0-0,q1-1", "--metrics", metrics, extractors="brightness")
+    figures = figures_of(Path("out"))
+    assert [(figure["query_id"], figure["why"]) for figure in figures] == [
+        ("q1-1", "asked for"),
+        ("q0-0", "asked for"),
+    ]
+
+
+@pytest.mark.usefixtures("fake_plugins")
+@pytest.mark.parametrize("more", [["--explain-queries", "none"], ["--metrics", "purity@1"]])
+def test_a_run_draws_no_query_where_none_is_wanted(more: list[str]) -> None:
+    run_blobs(*more, extractors="brightness")
+    assert figures_of(Path("out")) == []
+    assert not Path("out/figures").exists()
+    assert Path("out/explanations.parquet").exists() is (more[0] == "--explain-queries")
+
+
+@pytest.mark.usefixtures("fake_plugins")
+def test_a_gallery_smaller_than_a_figure_is_shown_whole() -> None:
+    run_blobs("--set", "blobs.scans=1", extractors="brightness")
+    assert [figure["why"] for figure in figures_of(Path("out"))] == ["best"]
+
+
+@pytest.mark.usefixtures("fake_plugins")
+def test_a_query_that_is_not_there_fails_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cbirbench_fake.LearnedOffset.fit", lambda *_, **__: pytest.fail("trained"))
+    output = run_blobs("--explain-queries", "q0-1,q9-1", code=2)
+    assert "No query is called 'q9-1'" in output and "slices such as q" in output
+    assert not Path("out").exists()
+
+
+@pytest.mark.usefixtures("fake_plugins")
+@pytest.mark.parametrize("value", ["2", "1", "0", "-1", "nan", "inf"])
+def test_a_reliability_that_no_map_reaches_is_refused(value: str) -> None:
+    output = run_blobs("--until-reliable", value, code=2)
+    assert "relax.until_reliable" in output
+    assert not Path("out").exists()
+
+
+@pytest.mark.usefixtures("fake_plugins")
+def test_until_reliable_spares_masks_and_says_how_many_there_were() -> None:
+    pd = pytest.importorskip("pandas")
+    run_blobs("--until-reliable", "0.3", "--set", "relax.masks=5000", extractors="brightness")
+    masks = pd.read_parquet("out/explanations.parquet")["masks"]
+    assert (masks < 5000).all() and (masks % 250 < 64).all()
+    summary = json.loads(Path("out/summary.json").read_text())
+    found = summary["explanations"]["extractors"]["brightness-mean"]["masks"]
+    assert (found["lowest"], found["highest"]) == (masks.min(), masks.max())
+    assert summary["relax"]["until_reliable"] == 0.3
+
+
+@pytest.mark.usefixtures("fake_plugins")
+def test_a_query_of_a_finished_run_is_explained(tmp_path: Path) -> None:
+    run_blobs()
+    output = invoked("explain", "out", "--query", "q2-0")
+    assert "query  q2-0, label 0: reliability" in output
+    assert "Wrote learned-offset-q2-0.png" in output and Path("learned-offset-q2-0.png").is_file()
+    options = ["--extractor", "brightness", "--top", "2", "--until-reliable", "0.5", "--uncertainty"]
+    options += ["--set", "relax.masks=500", "--set", "relax.estimator=regression", "--device", "cpu"]
+    options += ["--out", "figure.svg", "--arrays", str(tmp_path / "maps.safetensors")]
+    output = invoked("explain", "out", "--query", "q2-0", *options)
+    assert "Wrote figure.svg" in output and "maps.safetensors" in output
+    assert Path("figure.svg").is_file() and (tmp_path / "maps.safetensors").is_file()
+
+
+MISTAKES: list[tuple[list[str], list[str]]] = [
+    (["--query", "q2-2"], ["No query is called 'q2-2'", "q2-"]),
+    (["--query", "q2-1", "--extractor", "hog"], ["has no extractor 'hog'", "learned-offset"]),
+    (["--query", "q2-1", "--run", "1"], ["has no run 1", "from 0 to 0"]),
+    (["--query", "q2-1", "--run", "-1"], ["--run"]),
+    (["--query", "q2-1", "--top", "9"], ["--top 9", "8"]),
+    (["--query", "q2-1", "--top", "0"], ["--top"]),
+    (["--query", "q2-1", "--until-reliable", "2"], ["relax.until_reliable"]),
+    (["--query", "q2-1", "--set", "learned.epochs=9"], ["relax only"]),
+    (["--query", "q2-1", "--set", "relax.mask=9"], ["Did you mean 'masks'?"]),
+    (["--query", "q2-1", "--out", "figure.bmp"], ["figure.bmp", ".png"]),
+    (["--query", "q2-1", "--device", "tpu"], ["--device"]),
+    ([], ["--query"]),
+]
+
+
+@pytest.mark.usefixtures("fake_plugins")
+def test_mistakes_in_explaining_are_answered_in_words(empty_folder: Path) -> None:
+    run_blobs()
+    for arguments, says in MISTAKES:
+        output = re.sub(r"\x1b\[[0-9;]*m", "", invoked("explain", "out", *arguments, code=2))
+        for words in says:
+            assert words in output, arguments
+    for name in ("weights", "run.json", "summary.json"):
+        assert (empty_folder / "out" / name).exists()
+    assert [path.name for path in empty_folder.iterdir()] == ["out"]
+
+
+@pytest.mark.usefixtures("fake_plugins")
+def test_a_run_that_cannot_be_explained_is_answered_in_words(empty_folder: Path) -> None:
+    assert "no run of cbirbench" in invoked("explain", ".", "--query", "q2-1", code=2)
+    run_blobs("--no-pixels")
+    output = invoked("explain", "out", "--query", "q2-1", code=1)
+    assert "--no-pixels" in output and "What to do: " in output
+    Path("out/slices/gallery.safetensors").unlink()
+    assert "gallery.safetensors is missing" in invoked("explain", "out", "--query", "q2-1", code=1)
+    assert [path.name for path in empty_folder.iterdir()] == ["out"]

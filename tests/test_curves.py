@@ -64,14 +64,15 @@ def slices_of(plan: Plan) -> tuple[Slices, Slices]:
 
 
 def outcome(plan: Plan, store: Store, progress: Quiet | None = None) -> Any:
-    return run_once(plan, plan.contenders[0], 0, *slices_of(plan), store, progress or Quiet())
+    out = store.folder.parent / "out"
+    return run_once(plan, plan.contenders[0], 0, *slices_of(plan), out, store, progress or Quiet())
 
 
 def watcher(plan: Plan, store: Store) -> Curves:
     gallery, queries = slices_of(plan)
     contender = plan.contenders[0]
     extractor: Any = contender.make()
-    key = keys.weights(keys.untrained(plan, contender, extractor), gallery, run_seed(0, 0))
+    key = keys.weights(keys.untrained(plan.device, contender, extractor), gallery, run_seed(0, 0))
     return Curves(plan, contender, extractor, key, gallery, queries, store, Quiet())
 
 

@@ -51,7 +51,9 @@ def outcome(store: Store, eval_every: int | None = None) -> Any:
     for source in plan.sources:
         items[source.split] += plan.benchmark.read(source)
     slices = [Slices(tuple(items[split])) for split in ("gallery", "query")]
-    return run_once(plan, plan.contenders[0], 0, slices[0], slices[1], store, Quiet())
+    return run_once(
+        plan, plan.contenders[0], 0, slices[0], slices[1], store.folder.parent / "out", store, Quiet()
+    )
 
 
 def fitting(monkeypatch: pytest.MonkeyPatch, fit: Callable[..., Any]) -> None:

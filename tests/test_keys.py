@@ -19,7 +19,9 @@ pytestmark = pytest.mark.usefixtures("fake_plugins")
 
 
 def plan_of(*assignments: str, **changed: Any) -> Plan:
-    request = Request("blobs", ("learned-offset",), ("coverage",), device="cpu", assignments=assignments)
+    # On some machines "auto" is bfloat16.
+    given = ("relax.precision=float32", *assignments)
+    request = Request("blobs", ("learned-offset",), ("coverage",), device="cpu", assignments=given)
     return build(dataclasses.replace(request, **changed))
 
 
@@ -34,7 +36,7 @@ GALLERY = Slices((item_of("a"), item_of("b", value=1)))
 
 def untrained(plan: Plan) -> keys.ShapedBy:
     contender = plan.contenders[0]
-    return keys.untrained(plan, contender, contender.make())
+    return keys.untrained(plan.device, contender, contender.make())
 
 
 def all_keys(plan: Plan, **changed: Any) -> dict[str, str]:
@@ -45,6 +47,8 @@ def all_keys(plan: Plan, **changed: Any) -> dict[str, str]:
         "batch_size": 8,
         "maps": {"a": "x"},
         "epoch": 3,
+        "control": "random-map",
+        "structures": {1: "organ"},
     }
     given |= changed
     shaped_by = untrained(plan)
@@ -61,12 +65,16 @@ def all_keys(plan: Plan, **changed: Any) -> dict[str, str]:
         "curve of maps": curve(metric, plugin),
         "weights": weights,
         "embeddings": keys.embeddings(trained, given["slices"], given["batch_size"]),
-        "maps": keys.importance_map(plan, trained, given["item"]),
+        "similarities": keys.similarities(plan.relax, trained, given["item"]),
+        "map": keys.importance_map(plan.relax, trained, given["item"]),
+        "control": keys.control_map(plan.relax, given["control"], given["item"]),
+        "attention": keys.attention(given["maps"], given["slices"], given["structures"]),
         "scores": keys.explanation_scores(metric, plugin, given["maps"], given["slices"]),
     }
 
 
-EVERYTHING = {"weights", "embeddings", "maps"}
+OF_A_TRAINING = {"weights", "embeddings", "similarities", "map", "curve", "curve of maps"}
+OF_A_MAP = {"map", "control", "curve of maps"}
 
 
 @pytest.mark.parametrize(
@@ -75,18 +83,35 @@ EVERYTHING = {"weights", "embeddings", "maps"}
         (lambda: all_keys(plan_of()), set()),
         (lambda: all_keys(plan_of(runs=7)), set()),
         (lambda: all_keys(plan_of(pixels=False, metrics=("coverage", "purity"))), set()),
-        (lambda: all_keys(plan_of("learned.epochs=9")), {*EVERYTHING, "curve", "curve of maps"}),
+        (lambda: all_keys(plan_of("learned.epochs=9")), OF_A_TRAINING),
         (lambda: all_keys(plan_of("learned.log_every=9")), set()),
         (lambda: all_keys(plan_of(eval_every=1, explain_every=1)), set()),
         (lambda: all_keys(plan_of(), epoch=4), {"curve", "curve of maps"}),
         (lambda: all_keys(plan_of("run.distance=cosine")), {"curve", "curve of maps"}),
-        (lambda: all_keys(plan_of("mirroring.chance=1")), {*EVERYTHING, "curve", "curve of maps"}),
-        (lambda: all_keys(plan_of(), seed=2), {*EVERYTHING, "curve", "curve of maps"}),
-        (lambda: all_keys(plan_of(), slices=GALLERY[:1]), {*EVERYTHING, "scores", "curve", "curve of maps"}),
-        (lambda: all_keys(plan_of(), item=GALLERY[1]), {"maps"}),
-        (lambda: all_keys(plan_of("relax.masks=9")), {"maps", "curve of maps"}),
+        (lambda: all_keys(plan_of("mirroring.chance=1")), OF_A_TRAINING),
+        (lambda: all_keys(plan_of(), seed=2), OF_A_TRAINING),
+        (
+            lambda: all_keys(plan_of(), slices=GALLERY[:1]),
+            {"weights", "embeddings", "similarities", "map", "curve", "curve of maps", "scores", "attention"},
+        ),
+        (lambda: all_keys(plan_of(), item=GALLERY[1]), {"similarities", "map", "control"}),
+        # Similarities to more masks are added to those to fewer, and serve every estimator.
+        (lambda: all_keys(plan_of("relax.masks=9")), OF_A_MAP),
+        (lambda: all_keys(plan_of("relax.until_reliable=.9")), OF_A_MAP),
+        (lambda: all_keys(plan_of("relax.estimator=regression")), OF_A_MAP),
+        (lambda: all_keys(plan_of("relax.uncertainty_filter=mean")), OF_A_MAP),
+        (lambda: all_keys(plan_of("relax.grid=6")), {"similarities", *OF_A_MAP}),
+        (lambda: all_keys(plan_of("relax.keep=.6")), {"similarities", *OF_A_MAP}),
+        (lambda: all_keys(plan_of("relax.seed=1")), {"similarities", *OF_A_MAP}),
+        (lambda: all_keys(plan_of("relax.shifts=cells")), {"similarities", *OF_A_MAP}),
+        (lambda: all_keys(plan_of("relax.antithetic=yes")), {"similarities", *OF_A_MAP}),
+        (lambda: all_keys(plan_of("relax.fill=.1")), {"similarities", *OF_A_MAP}),
+        (lambda: all_keys(plan_of("relax.precision=bfloat16")), {"similarities", *OF_A_MAP}),
+        (lambda: all_keys(plan_of("relax.batch_size=3")), {"similarities", *OF_A_MAP}),
+        (lambda: all_keys(plan_of(), control="center-map"), {"control"}),
+        (lambda: all_keys(plan_of(), structures={}), {"attention"}),
         (lambda: all_keys(plan_of(), batch_size=9), {"embeddings"}),
-        (lambda: all_keys(plan_of(), maps={"a": "y"}), {"scores"}),
+        (lambda: all_keys(plan_of(), maps={"a": "y"}), {"scores", "attention"}),
     ],
 )
 def test_a_change_reaches_what_it_shapes_and_nothing_else(
@@ -104,9 +129,9 @@ def test_the_extractors_source_version_device_and_name_shape_its_output(
     contender = plan.contenders[0]
     extractor = contender.make()
 
-    def shaped_by(plan: Plan = plan, **changed: Any) -> str:
+    def shaped_by(device: str = "cpu", **changed: Any) -> str:
         other = dataclasses.replace(contender, plugin=dataclasses.replace(contender.plugin, **changed))
-        return keys.weights(keys.untrained(plan, other, extractor), GALLERY, 0)
+        return keys.weights(keys.untrained(device, other, extractor), GALLERY, 0)
 
     shapes = [
         shaped_by(),
@@ -114,7 +139,7 @@ def test_the_extractors_source_version_device_and_name_shape_its_output(
         shaped_by(distribution="a-fork"),
         shaped_by(name="other"),
     ]
-    shapes.append(shaped_by(dataclasses.replace(plan, device="cuda")))
+    shapes.append(shaped_by("cuda"))
     monkeypatch.setattr(registry, "source_digest", lambda module: "changed")
     shapes.append(shaped_by())
     assert len(set(shapes)) == len(shapes)
@@ -167,7 +192,7 @@ def test_the_augmentations_that_an_extractor_asks_for_shape_its_output() -> None
     assert [used.name for used in contender.augmentations] == ["mirroring"]
     newer = dataclasses.replace(contender.augmentations[0], version="1.1")
     other = dataclasses.replace(contender, augmentations=(newer,))
-    assert keys.untrained(plan, other, contender.make()) != untrained(plan)
+    assert keys.untrained(plan.device, other, contender.make()) != untrained(plan)
 
 
 def test_slices_that_show_the_organ_are_explained() -> None:

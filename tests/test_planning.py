@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cbirbench.errors import DataError, MissingError, PluginError, UsageError
+from cbirbench.explain.precision import resolved
 from cbirbench.explain.relax import RelaxOptions
 from cbirbench.plan import Plan, Request
 from cbirbench.planning import build, choose_device
@@ -34,8 +35,8 @@ def test_resolves_everything_that_was_asked_for() -> None:
     assert [plugin.name for plugin in plan.metric_plugins] == ["purity"]
     assert [source.volume_id for source in plan.sources] == ["g0", "g1", "q0", "q1"]
     assert plan.run_options == RunOptions(runs=2)
-    assert plan.relax == RelaxOptions()
-    assert (plan.device, plan.depth, plan.explains) == ("cpu", 5, False)
+    assert plan.relax == RelaxOptions(precision=resolved("auto", "cpu"))
+    assert (plan.device, plan.depth(9), plan.explains) == ("cpu", 5, False)
     assert list(plan.departures) == [
         Departure("run", "runs", 20, 2, "benchmark"),
         Departure("learned-offset", "epochs", 250, 4, "user"),
@@ -51,10 +52,20 @@ def test_an_alias_stands_beside_the_canonical_name_whichever_was_asked_for() -> 
 
 
 def test_the_depth_is_the_deepest_metrics_and_at_least_one() -> None:
-    assert plan_of(metrics=("purity@3", "purity@9", "coverage")).depth == 9
-    alone = plan_of(metrics=("coverage",))
-    assert alone.depth == 1
+    assert plan_of(metrics=("purity@3", "purity@9", "coverage")).depth(20) == 9
+    alone = plan_of(metrics=("coverage",), explain_queries=())
+    assert alone.depth(20) == 1
     assert alone.explains
+
+
+def test_figures_of_queries_show_five_neighbours_or_the_whole_gallery() -> None:
+    drawn = plan_of(metrics=("coverage", "purity@3"))
+    assert drawn.draws_retrievals
+    assert [drawn.depth(size) for size in (20, 5, 4, 3)] == [5, 5, 4, 3]
+    assert drawn.depth(2) == 3, "a metric that looks too far is not cut short"
+    asked = plan_of(metrics=("purity@1",), explain_queries=("q0-1",))
+    assert asked.draws_retrievals and not asked.explains and asked.depth(20) == 5
+    assert not plan_of(metrics=("purity@1",)).draws_retrievals
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,7 @@ from cbirbench_simsiam import (
 from torch import Tensor, nn
 
 from cbirbench.datasets.msd import Decathlon, DecathlonOptions
-from cbirbench.explain.masks import draw_masks
-from cbirbench.explain.relax import RelaxOptions, importance_maps
+from cbirbench.explain.relax import RelaxOptions, explain
 from cbirbench.interfaces import Context, Evidence, Options, ProfileName
 from cbirbench.plan import Contender, Plan, Request
 from cbirbench.planning import build
@@ -328,16 +327,18 @@ def test_relax_options(plan: Plan) -> None:
 def test_relax_masks(plan: Plan) -> None:
     """7 x 7 grids, half of the cells kept, padded by reflection, shifted by 0 to 6 pixels on each axis."""
     relax = plan.relax
-    bank = draw_masks(relax.masks, relax.grid, relax.keep, relax.seed)
+    (bank,) = relax.design.blocks(relax.masks, relax.masks)
     assert bank.grids.shape == (3000, 7, 7)
     assert bank.grids.mean() == pytest.approx(0.5, abs=0.005)
-    assert [np.unique(axis).tolist() for axis in bank.shifts.T] == [list(range(7))] * 2
-    grid = torch.from_numpy(bank.grids[:1]).float()[None]
-    large = nn.functional.interpolate(grid, (224, 224), mode="bilinear", align_corners=False)[0, 0]
-    padded = np.pad(large.numpy(), 3, mode="reflect")
-    down, right = bank.shifts[0]
-    rendered = bank.render(slice(0, 1), 224, 224)[0, 0].numpy()
-    np.testing.assert_allclose(rendered, padded[down : down + 224, right : right + 224], atol=1e-6)
+    shifts = [bank.shift_numbers(axis, relax.grid).tolist() for axis in (0, 1)]
+    assert [sorted(set(axis)) for axis in shifts] == [list(range(7))] * 2
+    rendered = bank.render(224, 224)[:3, 0].numpy()
+    for number, (down, right) in enumerate(list(zip(*shifts, strict=True))[:3]):
+        grid = torch.from_numpy(bank.grids[number]).float()[None, None]
+        large = nn.functional.interpolate(grid, (224, 224), mode="bilinear", align_corners=False)[0, 0]
+        padded = np.pad(large.numpy(), 3, mode="reflect")
+        expected = padded[down : down + 224, right : right + 224]
+        np.testing.assert_allclose(rendered[number], expected, atol=1e-6)
 
 
 class Corner:
@@ -351,12 +352,13 @@ class Corner:
 def test_relax_map_is_the_ratio_of_cosine_weighted_masks(profile: ProfileName) -> None:
     options = resolved(profile, RelaxOptions, "relax").model_copy(update={"masks": 20, "grid": 3})
     image = torch.full((1, 1, 6, 6), 1.0)
-    found = importance_maps(Corner(), image, options, advance=lambda done: None)[0]  # type: ignore[arg-type]
-    masks = draw_masks(20, 3, 0.5, options.seed).render(slice(0, 20), 6, 6)[:, 0].double().numpy()
+    (found,) = explain(Corner().embed, image, options, name="corner", advance=lambda done: None)
+    (bank,) = options.design.blocks(20, 20)
+    masks = bank.render(6, 6)[:, 0].double().numpy()
     first = masks[:, 0, 0]
     cosine = (first + 1) / (np.sqrt(first**2 + 1) * np.sqrt(2))
     expected = (cosine[:, None, None] * masks).sum(axis=0) / masks.sum(axis=0)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(found.importance, expected, rtol=1e-5)
 
 
 def test_gabor(plan: Plan) -> None:

@@ -161,6 +161,11 @@ def two_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
 
 
+def test_a_slice_id_on_both_sides_is_the_plugins_fault(store: Store) -> None:
+    with pytest.raises(PluginError, match=r"2 slice ids in the gallery and among the queries, 'g0-0'"):
+        read(blobs(bad="q0", how="namesake"), store)
+
+
 def test_workers_read_what_one_process_reads(store: Store, tmp_path: Path, two_workers: None) -> None:
     sources = blobs(scans=2).sources()
     assert len(sources) >= reading.FEWEST_FOR_WORKERS

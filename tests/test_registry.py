@@ -212,7 +212,7 @@ def test_a_plugins_own_words_on_its_import_are_kept(install) -> None:
         ),
         ("augmentation", EXTRACTOR, "lacks sample, apply"),
         ("metric", EXTRACTOR, "lacks needs, per_query"),
-        ("benchmark", EXTRACTOR, "lacks defaults, synthetic, sources, read"),
+        ("benchmark", EXTRACTOR, "lacks defaults, synthetic, structures, sources, read"),
     ],
 )
 def test_what_the_interface_asks_for_must_be_there(

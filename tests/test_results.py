@@ -68,6 +68,10 @@ def outcome(extractor: str = "brightness-mean", run: int = 0, **changed: Any) ->
         "distances": np.array([[0.25, 0.5], [0.0, 1.5]]),
         "values": {"map@5": np.array([0.5, 1.0]), "relevance-rank": np.array([np.nan, 0.25])},
         "maps": {},
+        "similarities": {},
+        "explained": [],
+        "attention": [],
+        "figures": [],
         "weights": {},
         "training": [],
     }
@@ -80,6 +84,9 @@ TRAINED = outcome(
     seed=11,
     values={"map@5": np.array([0.0, 0.1])},
     maps={"q-1": np.full((4, 4), 0.5, np.float32)},
+    similarities={"q-1": np.linspace(0, 1, 9)},
+    explained=[{"query_id": "q-1", "masks": 9, "problem": ""}],
+    attention=[{"query_id": "q-1", "tissue": "fat", "target": False, "area": 0.25}],
     weights={"offset": np.array(0.5, np.float32), "steps": np.array(3)},
     training=[{"epoch": 1.0, "loss": -0.5}, {"epoch": 2.0, "loss": -0.75, "deviation": 0.1}],
 )
@@ -199,8 +206,12 @@ def test_the_training_has_one_row_an_epoch() -> None:
 
 
 def test_tables_come_back_from_their_files(tmp_path: Path) -> None:
-    write_tables(tmp_path, "blobs", GALLERY, QUERIES, [outcome(), TRAINED])
+    controls = [{"control": "center-map", "metric": "relevance-rank", "query_id": "q-1", "value": 0.5}]
+    write_tables(tmp_path, "blobs", GALLERY, QUERIES, [outcome(), TRAINED], controls)
     assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "attention.parquet",
+        "controls.parquet",
+        "explanations.parquet",
         "neighbours.parquet",
         "scores.parquet",
         "slices.parquet",
@@ -212,9 +223,34 @@ def test_tables_come_back_from_their_files(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(read_table(tmp_path, "slices.parquet"), slices, check_dtype=False)
 
 
-def test_without_training_there_is_no_table_of_it(tmp_path: Path) -> None:
+def test_tables_on_explanations_say_whose_they_are(tmp_path: Path) -> None:
+    controls = [{"control": "center-map", "metric": "relevance-rank", "query_id": "q-1", "value": 0.5}]
+    write_tables(tmp_path, "blobs", GALLERY, QUERIES, [outcome(), TRAINED], controls)
+    of_run = {"extractor": "learned-offset", "run": 1}
+    assert read_table(tmp_path, "explanations.parquet").to_dict("records") == [
+        {**of_run, **TRAINED.explained[0]}
+    ]
+    assert read_table(tmp_path, "attention.parquet").to_dict("records") == [
+        {**of_run, **TRAINED.attention[0]}
+    ]
+    assert read_table(tmp_path, "controls.parquet").to_dict("records") == controls
+
+
+def test_what_a_run_did_not_do_has_no_table(tmp_path: Path) -> None:
     write_tables(tmp_path, "blobs", GALLERY, QUERIES, [outcome()])
-    assert not (tmp_path / "training.parquet").exists()
+    written = {file.name for file in tmp_path.iterdir()}
+    assert written == {"neighbours.parquet", "scores.parquet", "slices.parquet"}
+
+
+def test_what_is_written_is_let_go_of() -> None:
+    kept = TRAINED.without_arrays()
+    assert not (kept.maps or kept.similarities or kept.weights)
+    assert kept.gallery_embeddings.size == kept.query_embeddings.size == 0
+    assert (kept.explained, kept.attention, kept.values) == (
+        TRAINED.explained,
+        TRAINED.attention,
+        TRAINED.values,
+    )
 
 
 def test_arrays_of_a_run(tmp_path: Path) -> None:
@@ -225,6 +261,7 @@ def test_arrays_of_a_run(tmp_path: Path) -> None:
         "embeddings/brightness-mean/run-000.safetensors",
         "embeddings/learned-offset/run-001.safetensors",
         "maps/learned-offset/run-001.safetensors",
+        "similarities/learned-offset/run-001.safetensors",
         "weights/learned-offset/run-001.safetensors",
     ]
     embeddings, label = read_arrays(tmp_path / files[1])
@@ -233,7 +270,9 @@ def test_arrays_of_a_run(tmp_path: Path) -> None:
     assert label == {"extractor": "learned-offset", "run": 1, "seed": 11}
     maps, _ = read_arrays(tmp_path / files[2])
     np.testing.assert_array_equal(maps["q-1"], TRAINED.maps["q-1"])
-    weights, _ = read_arrays(tmp_path / files[3])
+    similarities, _ = read_arrays(tmp_path / files[3])
+    np.testing.assert_array_equal(similarities["q-1"], TRAINED.similarities["q-1"])
+    weights, _ = read_arrays(tmp_path / files[4])
     assert weights["steps"].shape == weights["offset"].shape == ()
     assert weights["steps"] == 3
 

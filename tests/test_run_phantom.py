@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from cbirbench import evaluation
+from cbirbench import evaluation, scoring
 from cbirbench.cli import app
 from cbirbench.store import read_arrays, slices_from_arrays
 
@@ -108,7 +110,8 @@ def test_every_score_follows_from_the_files(finished: tuple[Path, str]) -> None:
     scores = pd.read_parquet(out / "scores.parquet")
     neighbours = pd.read_parquet(out / "neighbours.parquet")
     masks = {
-        s.slice_id: s.mask > 0 for s in slices_from_arrays(*read_arrays(out / "slices/query.safetensors"))
+        s.slice_id: np.isin(s.mask, (1, 2))
+        for s in slices_from_arrays(*read_arrays(out / "slices/query.safetensors"))
     }
     for extractor, run_number in (("simsiam-hu-clip", 0), ("simsiam-hu-clip", 1), ("hog", 0)):
         arrays, _ = read_arrays(out / "embeddings" / extractor / f"run-{run_number:03d}.safetensors")
@@ -153,8 +156,8 @@ def test_the_same_command_again_computes_nothing_and_agrees(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("computed anew what the cache holds")
 
-    for step in ("embed_slices", "explanations"):
-        monkeypatch.setattr(evaluation, step, refuse)
+    monkeypatch.setattr(evaluation, "embed_slices", refuse)
+    monkeypatch.setattr("cbirbench.scoring.masked_embed", lambda extractor, relax: refuse)
     monkeypatch.setattr("cbirbench_simsiam.extractor.SimSiamHUClip.fit", refuse)
     monkeypatch.setattr("cbirbench.datasets.phantom.Phantom.read", refuse)
     again = tmp_path / "again"
@@ -273,3 +276,50 @@ def test_the_released_codes_profile_names_what_it_computes(tmp_path: Path) -> No
     run(tmp_path / "released", "--profile", "released-code", "--runs", "1", extractors="hog")
     scores = pd.read_parquet(tmp_path / "released/scores.parquet")
     assert set(scores["metric"]) == {"map@4", "knn-accuracy@5", "relevance-rank"}
+
+
+def test_the_explanations_are_there_and_any_query_can_be_explained_later(
+    finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, _ = finished
+    summary = json.loads((out / "summary.json").read_text())
+    table = pd.read_parquet(out / "explanations.parquet")
+    assert len(table) == 3 * 10 and set(table["masks"]) == {40} and set(table["problem"]) == {""}
+    assert table["reliability"].between(0, 1).all()
+    np.testing.assert_allclose(table["over_chance"], table["relevance-rank"] / table["chance"])
+    scores = pd.read_parquet(out / "scores.parquet").set_index(["extractor", "run", "metric", "query_id"])
+    for row in table.itertuples():
+        value = scores.loc[(row.extractor, row.run, "relevance-rank", row.query_id), "value"]
+        assert value == table.loc[row.Index, "relevance-rank"]
+    attention = pd.read_parquet(out / "attention.parquet")
+    assert {"liver", "soft tissue", "air or lung"} <= set(attention["tissue"])
+    shares = attention.groupby(["extractor", "run", "query_id"])[["area", "importance", "top_tenth"]].sum()
+    np.testing.assert_allclose(shares, 1.0)
+    assert set(summary["explanations"]["controls"]) == {"random-map", "center-map"}
+    figures = {figure["file"] for figure in summary["figures"]}
+    assert len(figures) == 2 * 3 and all((out / file).read_bytes().startswith(b"\x89PNG") for file in figures)
+
+    listed = pd.read_parquet(out / "neighbours.parquet").set_index(["extractor", "run", "query_id"])
+    drawn = {figure["extractor"]: figure["query_id"] for figure in summary["figures"]}
+    asked: list[str] = []
+    real = scoring.masked_embed
+
+    def counted(extractor: Any, relax: Any) -> Any:
+        embed = real(extractor, relax)
+        return lambda images: (asked.append(type(extractor).__name__), embed(images))[1]
+
+    monkeypatch.setattr(scoring, "masked_embed", counted)
+    for name, run_number, computed in (
+        ("simsiam-hu-clip", 0, False),
+        ("hog", 0, False),
+        ("simsiam-hu-clip", 1, True),  # of which the run drew nothing: its retrieved slices are explained now
+    ):
+        picture = tmp_path / f"{name}-{run_number}.png"
+        arguments = ["explain", str(out), "--query", drawn[name], "--extractor", name]
+        arguments += ["--run", str(run_number), "--device", "cpu", "--out", str(picture)]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        expected = listed.loc[(name, run_number, drawn[name])].sort_values("rank")["gallery_id"].tolist()
+        assert re.findall(r"^ +\d  ([^,]+),", result.output, flags=re.MULTILINE) == expected
+        assert bool(asked) is computed

@@ -89,6 +89,7 @@ REACHES_A_RESULT = {
     "volume_id": "other",
     "z_index": 8,
     "label": 0,
+    "target_values": (2,),
 }
 
 
@@ -154,6 +155,35 @@ def test_only_int16_planes_are_slices(hu: Any) -> None:
 def test_a_mask_must_fit_its_slice(mask: Any) -> None:
     with pytest.raises(DataError, match=r"mask of slice 'a' must be uint8 of shape \(3, 4\)"):
         ct_slice(mask=mask)
+
+
+def test_target_values_say_which_pixels_are_the_target() -> None:
+    mask = np.array([[0, 1, 2, 3]] * 3, np.uint8)
+    mask[1, 0] = 3
+    every, some, none = (ct_slice(mask=mask, target_values=values) for values in ((), (1, 3), (4,)))
+    assert every.target is not None and some.target is not None and none.target is not None
+    assert every.target.tolist() == [[False, *[True] * 3], [True] * 4, [False, *[True] * 3]]
+    assert some.target.tolist() == [[value in (1, 3) for value in row] for row in mask.tolist()]
+    assert some.target.dtype == bool
+    assert [item.shows_target for item in (every, some, none)] == [True, True, False]
+    assert [item.mask_fraction for item in (every, some, none)] == [10 / 12, 7 / 12, 0.0]
+    unmasked = ct_slice(mask=None, target_values=(1,))
+    assert unmasked.target is None and not unmasked.shows_target and np.isnan(unmasked.mask_fraction)
+
+
+@pytest.mark.parametrize("values", [(0,), (1, 256), (-1,)])
+def test_target_values_are_a_masks_and_not_the_background(values: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match="target values of slice 'a' must lie in 1 to 255"):
+        ct_slice(target_values=values)
+
+
+def test_the_fingerprint_of_slices_without_target_values_is_as_it_was() -> None:
+    # What is cached, and what results were recorded with, is found by it.
+    recorded = "f5b64262e49c9a71fa20bbbf450f36d81fe1d50e16725ab97db9f023549151f7"
+    assert slice_fingerprint(ct_slice()) == recorded
+    assert slice_fingerprint(ct_slice(target_values=(np.uint8(2),))) == slice_fingerprint(
+        ct_slice(target_values=(2,))
+    )
 
 
 def test_the_share_of_the_organ_counts_every_value() -> None:

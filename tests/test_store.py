@@ -87,13 +87,13 @@ def test_arrays_out_of_c_order_come_back_equal(store: Store) -> None:
 
 
 def test_what_was_never_written_is_none(store: Store) -> None:
-    assert store.read("maps", "abcd") is None
-    assert not store.has("maps", "abcd")
+    assert store.read("similarities", "abcd") is None
+    assert not store.has("similarities", "abcd")
     assert not store.folder.exists()
-    store.write("maps", "abcd", ARRAYS)
-    assert store.has("maps", "abcd")
+    store.write("similarities", "abcd", ARRAYS)
+    assert store.has("similarities", "abcd")
     assert store.read("weights", "abcd") is None
-    assert store.read("maps", "abce") is None
+    assert store.read("similarities", "abce") is None
 
 
 def test_a_changed_byte_never_comes_back_as_the_entry(tmp_path: Path) -> None:
@@ -296,6 +296,19 @@ def some_slices() -> Slices:
             CTSlice(plane(4, 4), np.ones((4, 4), np.uint8), "square", "p1", "s1", "v1", 3, 1, (0.7, 0.7)),
             CTSlice(plane(2, 5), np.eye(2, 5, dtype=np.uint8), "wide/α", "p1", "s1", "v1", 4, 1, (0.7, 0.8)),
             CTSlice(plane(5, 2), None, "tall without mask", "p2", "s2", "v2", 0, 0),
+            CTSlice(
+                *(
+                    plane(2, 2),
+                    np.diag((2, 3)).astype(np.uint8),
+                    "several structures",
+                    "p2",
+                    "s2",
+                    "v2",
+                    1,
+                    1,
+                ),
+                target_values=(3, 4),
+            ),
         )
     )
 
@@ -312,6 +325,7 @@ def test_slices_come_back_whole(store: Store) -> None:
         assert (one.mask is None) == (other.mask is None)
         assert one.study_id == other.study_id
         assert one.spacing_mm == other.spacing_mm
+        assert one.target_values == other.target_values
         assert type(one.z_index) is type(other.z_index) is int
 
 
@@ -327,9 +341,16 @@ def test_slices_with_numpys_numbers_come_back_with_the_same_fingerprint(store: S
     assert back[0].spacing_mm == (0.5, 0.75)
 
 
+def test_slices_of_before_there_were_target_values_are_read() -> None:
+    arrays, metadata = slices_to_arrays(some_slices())
+    for row in metadata["slices"]:
+        del row["target_values"]
+    assert [item.target_values for item in slices_from_arrays(arrays, metadata)] == [()] * 4
+
+
 def test_without_pixels_masks_and_rows_remain(store: Store) -> None:
     arrays, metadata = slices_to_arrays(some_slices(), pixels=False)
-    assert sorted(arrays) == ["mask/square", "mask/wide/α"]
+    assert sorted(arrays) == ["mask/several structures", "mask/square", "mask/wide/α"]
     assert [row["slice_id"] for row in metadata["slices"]] == some_slices().ids
     with pytest.raises(DataError, match=r"HU of slice 'square' were not kept \(--no-pixels\)"):
         slices_from_arrays(arrays, metadata)
@@ -343,21 +364,21 @@ def test_usage_and_clearing(store: Store) -> None:
     assert store.usage() == [Usage(kind, 0, 0) for kind in (*KINDS, "workspaces")]
     store.write("weights", "aa1", ARRAYS)
     store.write("weights", "bb1", ARRAYS)
-    store.write("maps", "aa1", ARRAYS)
+    store.write("similarities", "aa1", ARRAYS)
     (store.workspace("aa1") / "last.ckpt").write_bytes(b"12345")
     sizes = {usage.kind: usage for usage in store.usage()}
-    entry = store.path("maps", "aa1").stat().st_size
+    entry = store.path("similarities", "aa1").stat().st_size
     assert sizes["weights"] == Usage("weights", 2, 2 * entry)
-    assert sizes["maps"] == Usage("maps", 1, entry)
+    assert sizes["similarities"] == Usage("similarities", 1, entry)
     assert sizes["workspaces"] == Usage("workspaces", 1, 5)
     assert sizes["slices"] == Usage("slices", 0, 0)
 
     assert store.clear(("weights",)) == [Usage("weights", 2, 2 * entry)]
     assert not store.has("weights", "aa1")
-    assert store.has("maps", "aa1")
+    assert store.has("similarities", "aa1")
     with pytest.raises(UsageError, match=r"no 'map'\. It holds: slices, weights"):
-        store.clear(("maps", "map"))
-    assert store.has("maps", "aa1")
+        store.clear(("similarities", "map"))
+    assert store.has("similarities", "aa1")
     assert sum(usage.entries for usage in store.clear()) == 2
     assert all(usage.entries == 0 for usage in store.usage())
 
@@ -365,7 +386,7 @@ def test_usage_and_clearing(store: Store) -> None:
 def test_clearing_takes_nothing_but_entries(store: Store) -> None:
     store.folder.mkdir()
     (store.folder / "thesis.tex").write_text("years of work")
-    store.write("maps", "aa1", ARRAYS)
+    store.write("similarities", "aa1", ARRAYS)
     store.clear()
     assert [path.name for path in store.folder.iterdir()] == ["thesis.tex"]
 
@@ -387,7 +408,7 @@ class SomeOptions(Options):
 
 def test_as_json() -> None:
     assert as_json(SomeOptions(weights=Path("a/b"))) == {"window": [-200.0, 300.0], "weights": "a/b"}
-    assert as_json(Usage("maps", 1, 2)) == {"kind": "maps", "entries": 1, "size_bytes": 2}
+    assert as_json(Usage("similarities", 1, 2)) == {"kind": "similarities", "entries": 1, "size_bytes": 2}
     assert as_json({"a": np.float32(0.5), 3: (np.int64(1), float("nan"), float("inf"), None, True)}) == {
         "a": 0.5,
         "3": [1, None, None, None, True],
@@ -413,7 +434,7 @@ def test_a_full_cache_is_called_the_cache(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(MissingError, match=r"cache.*No space left.*CBIRBENCH_CACHE"):
-        Store(tmp_path).write("maps", "0" * 64, {"map": np.zeros(2)})
+        Store(tmp_path).write("similarities", "0" * 64, {"map": np.zeros(2)})
 
 
 def test_one_training_is_not_made_twice_at_once(tmp_path: Path) -> None:

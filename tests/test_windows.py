@@ -48,6 +48,7 @@ def test_by_hand(window: tuple[float, float], scale: tuple[float, float] | None,
     torch.testing.assert_close(windowed, torch.tensor(values, dtype=torch.float32))
 
 
+@settings(deadline=None)
 @given(hounsfield, windows)
 def test_stays_in_0_to_1_and_keeps_order(values: list[int], window: tuple[float, float]) -> None:
     hu = torch.tensor(sorted(values), dtype=torch.int16)
@@ -60,6 +61,7 @@ def test_stays_in_0_to_1_and_keeps_order(values: list[int], window: tuple[float,
     assert torch.all(windowed[hu >= window[1]] == 1)
 
 
+@settings(deadline=None)
 @given(hounsfield)
 def test_the_released_scaling_spans_a_fifth(values: list[int]) -> None:
     hu = torch.tensor([*values, 50, 150], dtype=torch.int16)
@@ -68,6 +70,7 @@ def test_the_released_scaling_spans_a_fifth(values: list[int]) -> None:
     assert windowed.max() == pytest.approx(0.7)
 
 
+@settings(deadline=None)
 @given(hounsfield, st.floats(-2000, 2000), st.floats(0.01, 3000))
 def test_windows_with_broken_ends_keep_to_0_to_1(values: list[int], low: float, width: float) -> None:
     windowed = apply_window(torch.tensor(values, dtype=torch.int16), (low, low + width))
@@ -101,7 +104,7 @@ def test_resizing_to_the_same_size_is_the_identity() -> None:
     assert resize(images, 7) is images
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32))
 def test_resizing_is_torchvisions_and_stays_in_0_to_1(side: int, size: int, seed: int) -> None:
     images = torch.rand(2, 1, side, side, generator=torch.Generator().manual_seed(seed))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cbirbench.datasets.anatomy import Body
-from cbirbench.datasets.anatomy_shapes import Canvas, Grain, squircle
+from cbirbench.datasets.anatomy_shapes import RIB, SPINE, Canvas, Grain, squircle
 
 if TYPE_CHECKING:
     from cbirbench.datasets.anatomy_shapes import Array
@@ -66,24 +66,25 @@ def paint_skeleton(canvas: Canvas, body: Body, grain: Grain, cavity: Array) -> N
         process = squircle(wx, wy, (0.0, 91.0), (4.5, 15.0 if 0.25 < step < 0.8 else 7.0), 0.0)
         arch = np.abs(squircle(wx, wy, (0.0, 72.0), (15.0, 12.0), 0.0)) - 3.0
         wings = np.maximum(np.abs(wy - 68.0 - 0.12 * np.abs(wx)) - 4.5, np.abs(wx) - 40.0)
-        canvas.paint(process, tissue.bone, window)
+        canvas.paint(process, tissue.bone, window, SPINE)
         if 0.3 < step < 0.62:
-            canvas.paint(wings, tissue.bone * 0.75, window)
-        canvas.paint(arch, tissue.bone if step < 0.8 else 250.0, window)
+            canvas.paint(wings, tissue.bone * 0.75, window, SPINE)
+        canvas.paint(arch, tissue.bone if step < 0.8 else 250.0, window, SPINE)
         bulk = 1.0 - 0.12 * float(np.clip(z / 250.0, -0.6, 1.0))
         trunk = squircle(wx, wy, (0.0, 48.0), (23.0 * bulk, 17.0 * bulk), 0.1)
         if step < 0.2:
-            canvas.paint(trunk, 85.0, window)
+            canvas.paint(trunk, 85.0, window, SPINE)
         else:
-            canvas.paint(trunk, tissue.bone, window)
-            canvas.paint(trunk + (6.0 if step < 0.28 or step > 0.93 else 2.2), inside, window)
+            canvas.paint(trunk, tissue.bone, window, SPINE)
+            spongy = trunk + (6.0 if step < 0.28 or step > 0.93 else 2.2)
+            canvas.paint(spongy, inside, window, SPINE)
         canvas.blob((0.0, 70.0, z), (10.0, 8.0, 50.0), 25.0)
     else:  # sacrum
         window = canvas.window((0.0, 66.0), 60.0)
         tail = float(np.clip((z + 330.0) / 130.0, 0.12, 1.0))
         sacrum = squircle(x[window], y[window], (0.0, 64.0), (50.0 * tail, 20.0 * tail + 5.0), 0.0)
-        canvas.paint(sacrum, 0.8 * tissue.bone, window)
-        canvas.paint(sacrum + 3.0, marrow[window], window)
+        canvas.paint(sacrum, 0.8 * tissue.bone, window, SPINE)
+        canvas.paint(sacrum + 3.0, marrow[window], window, SPINE)
         canvas.blob((0.0, 74.0, z), (9.0 * tail, 5.0, 50.0), 25.0)
     _ribs(canvas, body, cavity, marrow)
     if z > 95.0:
@@ -106,8 +107,8 @@ def _ribs(canvas: Canvas, body: Body, cavity: Array, marrow: Array) -> None:
     reach = np.minimum(0.33 + 0.13 * number, 0.9)
     gap = np.sqrt(((cavity - 6.0) * 1.3) ** 2 + (0.8 * height) ** 2) - 5.0
     gap = np.maximum(gap, (around - reach) * 300.0)
-    canvas.paint(gap, 0.9 * body.tissue.bone)
-    canvas.paint(gap + 2.2, marrow)
+    canvas.paint(gap, 0.9 * body.tissue.bone, structure=RIB)
+    canvas.paint(gap + 2.2, marrow, structure=RIB)
 
 
 def _pelvis(canvas: Canvas, body: Body, cavity: Array, marrow: Array) -> None:

@@ -10,7 +10,16 @@ import numpy as np
 
 from cbirbench.datasets.anatomy import AORTA, CAVA, Body, Section, near
 from cbirbench.datasets.anatomy_frame import paint_skeleton, paint_trunk
-from cbirbench.datasets.anatomy_shapes import Canvas, Grain, Knot, Point, ellipsoid, smooth_min
+from cbirbench.datasets.anatomy_shapes import (
+    KIDNEY,
+    SPLEEN,
+    Canvas,
+    Grain,
+    Knot,
+    Point,
+    ellipsoid,
+    smooth_min,
+)
 
 if TYPE_CHECKING:
     from cbirbench.datasets.anatomy_shapes import Array
@@ -155,7 +164,7 @@ def _belly(canvas: Canvas, body: Body, gut: Gut, grain: Grain, cavity: Array) ->
         )
         hollow = ellipsoid(x[window], y[window], z, (52.0, 8.0, 30 + lift), (40.0, 44.0, 70.0))
         shape = np.maximum(np.maximum(shape, -hollow), room[window])
-        canvas.paint(shape, tissue.spleen + 2.0 * grain.middle[window], window)
+        canvas.paint(shape, tissue.spleen + 2.0 * grain.middle[window], window, SPLEEN)
     for (centre, radii, turn), present in zip(body.kidneys, body.kidneys_present, strict=True):
         if present and abs(z - centre[2]) < radii[2]:
             _kidney(canvas, body, grain, centre, radii, turn)
@@ -199,8 +208,9 @@ def _kidney(canvas: Canvas, body: Body, grain: Grain, centre: Point, radii: Poin
     hilum = (centre[0] + inward, centre[1] - 4.0, centre[2])
     shape = ellipsoid(wx, wy, z, centre, radii, turn)
     sinus = ellipsoid(wx, wy, z, hilum, (0.62 * radii[0], 0.42 * radii[1], 0.5 * radii[2]), turn)
-    canvas.paint(shape, tissue.cortex, window)
-    canvas.paint(np.maximum(shape + 7.0, 6.0 * grain.fine[window] - 4.0), tissue.medulla, window)
+    canvas.paint(shape, tissue.cortex, window, KIDNEY)
+    pyramids = np.maximum(shape + 7.0, 6.0 * grain.fine[window] - 4.0)
+    canvas.paint(pyramids, tissue.medulla, window, KIDNEY)
     canvas.paint(np.maximum(sinus, shape - 2.0), tissue.fat + 30.0, window)
     canvas.paint(sinus + 6.0, 0.5 * tissue.medulla, window)
     if abs(z - centre[2]) < 12.0:

@@ -166,6 +166,9 @@ class Pose:
         return cos * a - sin * b + du, sin * a + cos * b + dv
 
 
+LIVER, TUMOUR, KIDNEY, SPLEEN, SPINE, RIB = 1, 2, 3, 4, 5, 6
+"""The mask's values; the first two are those of the Decathlon's liver task."""
+
 WARP_MM = 14.0
 """Most by which the warp displaces a point; windows are this much larger than the shape they hold."""
 
@@ -180,11 +183,16 @@ class Canvas:
         pose: How the body lies, to find a shape's pixels.
         pixel_mm: Pixel size.
         edge_mm: Width of the blurred rim of shapes (partial volume).
+
+    Attributes:
+        hu: What was painted so far.
+        structures: The structure that was painted last at each pixel, uint8; 0 where it has no value.
     """
 
     def __init__(self, x: Array, y: Array, z: float, pose: Pose, pixel_mm: float, edge_mm: float) -> None:
         self.x, self.y, self.z = x, y, z
         self.hu: Array = np.full(x.shape, -1000.0, dtype=np.float32)
+        self.structures = np.zeros(x.shape, dtype=np.uint8)
         self._pose, self._pixel, self._edge = pose, pixel_mm, edge_mm
 
     def window(self, centre: tuple[float, float], radius: float) -> Window:
@@ -201,11 +209,17 @@ class Canvas:
 
         return span(v), span(u)
 
-    def paint(self, distance: Array, value: Array | float, window: Window = np.s_[:, :]) -> None:
-        """Lay a shape of HU `value` over what is there; `distance` and an array `value` fit the window."""
+    def paint(
+        self, distance: Array, value: Array | float, window: Window = np.s_[:, :], structure: int = 0
+    ) -> None:
+        """Lay a shape of HU `value` over what is there; `distance` and an array `value` fit the window.
+
+        The pixels it covers by half or more become `structure`'s, whatever they were.
+        """
         cover = np.clip(0.5 - distance / self._edge, 0.0, 1.0)
         target = self.hu[window]
         target += cover * (value - target)
+        self.structures[window][distance < 0.0] = structure
 
     def blob(
         self, centre: Point, radii: Point, value: float, turn: float = 0.0, limit: Array | None = None

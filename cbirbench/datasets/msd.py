@@ -2,26 +2,28 @@
 
 The folder is the Decathlon's own: ``imagesTr/liver_N.nii.gz`` are contrast-enhanced abdominal CT scans in
 Hounsfield units, ``labelsTr/liver_N.nii.gz`` their masks (0 background, 1 liver, 2 tumour). The scans are
-those of LiTS; as far as is known, each is of another patient.
+those of LiTS; as far as is known, each is of another patient. Masks that were made anew, with more structures
+than these, are read with the option `targets`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import Field, field_validator
 
+from cbirbench.datasets.dataset_json import listed_files, listed_names
 from cbirbench.datasets.sampling import draw_slices
 from cbirbench.datasets.volumes import READER_VERSION, check_same_grid, open_volume, read_hu, read_mask
 from cbirbench.errors import DataError, UsageError
 from cbirbench.interfaces import Json, Options, Source, option
-from cbirbench.slices import CTSlice, Slices
+from cbirbench.slices import CTSlice, Slices, target_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,6 +64,17 @@ class DecathlonOptions(Options):
         ge=1,
     )
     slice_seed: int = option(0, description="Seed of the drawing of slices.", source="ours", ge=0)
+    targets: tuple[Annotated[int, Field(ge=1, le=255)], ...] = option(
+        (),
+        description="The masks' values that are the target organ, 1,2 for instance; by default all above 0. "
+        "For masks with further structures, which are named as dataset.json names them.",
+        source="section 6.1",
+    )
+
+    @field_validator("targets")
+    @classmethod
+    def _in_order(cls, values: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(set(values)))
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,20 @@ class Decathlon:
     def __init__(self, options: DecathlonOptions) -> None:
         self.options = options
 
+    @property
+    def structures(self) -> Mapping[int, str]:
+        """Names of the masks' values: the Decathlon's; where `targets` is set, those of dataset.json.
+
+        Masks that need `targets` are not the Decathlon's own, so its names may not be theirs.
+
+        Raises:
+            UsageError: `targets` is set and the data folder is not there.
+            DataError: `targets` is set and dataset.json is damaged.
+        """
+        if not self.options.targets:
+            return {1: "liver", 2: "tumour"}
+        return listed_names(self._task_folder() / "dataset.json")
+
     def sources(self) -> Sequence[Source]:
         """The labelled volumes in numeric order: the first are the gallery, the next the queries.
 
@@ -88,6 +115,8 @@ class Decathlon:
             DataError: A file that belongs to another, or that dataset.json lists, is not there.
         """
         wanted = self.options.train_volumes + self.options.test_volumes
+        # Only where set, so that what was read before there was such an option is found again.
+        targets = {"targets": self.options.targets} if self.options.targets else {}
         pairs = self._labelled_pairs(self._task_folder())
         if len(pairs) < wanted:
             raise UsageError(
@@ -107,6 +136,7 @@ class Decathlon:
                     "slices_per_kind": self.options.slices_per_kind,
                     "slice_seed": self.options.slice_seed,
                     "reader": READER_VERSION,
+                    **targets,
                 },
             )
             for position, (volume_id, pair) in enumerate(list(pairs.items())[:wanted])
@@ -119,6 +149,7 @@ class Decathlon:
             DataError: A file is damaged, image and mask do not match, the mask has no liver or too few slices
                 of a kind, or the values are no Hounsfield units.
         """
+        targets = self.options.targets
         folder = self._task_folder()
         pair = self._labelled_pairs(folder).get(source.volume_id)
         if pair is None:
@@ -128,7 +159,9 @@ class Decathlon:
         image, label = open_volume(pair.image), open_volume(pair.label)
         check_same_grid(image, label)
         mask = image.radiological_view(read_mask(label))
-        positions = self._draw(np.asarray(mask.any(axis=(1, 2))), source.volume_id, pair.label)
+        # One plane at a time: a whole volume's comparison would be as large as the volume.
+        shows_liver = np.array([bool(target_pixels(plane, targets).any()) for plane in mask])
+        positions = self._draw(shows_liver, source.volume_id, pair.label)
         drawn = mask[positions]
         del mask
         return Slices(
@@ -141,8 +174,9 @@ class Decathlon:
                     study_id=source.volume_id,
                     volume_id=source.volume_id,
                     z_index=z,
-                    label=int(own_mask.any()),
+                    label=int(shows_liver[z]),
                     spacing_mm=image.spacing_mm,
+                    target_values=targets,
                 )
                 for z, own_mask, hu in zip(positions, drawn, read_hu(image, positions), strict=True)
             )
@@ -153,7 +187,8 @@ class Decathlon:
         fewest = min(with_liver, len(shows_liver) - with_liver)
         leave_out = "leave the volume out: move its image and label away and drop it from dataset.json"
         if with_liver == 0:
-            raise DataError(f"{label} marks no liver: no voxel is above 0.", f"Check it, or {leave_out}.")
+            values = " or ".join(map(str, self.options.targets)) or "above 0"
+            raise DataError(f"{label} marks no liver: no voxel is {values}.", f"Check it, or {leave_out}.")
         try:
             drawn = draw_slices(shows_liver, self.options.slices_per_kind, self.options.slice_seed, volume_id)
         except DataError as error:
@@ -201,7 +236,7 @@ class Decathlon:
                     f"Copy the {other} again, or move {path.name} away.",
                 )
         pairs = {name: _Pair(images[name], labels[name]) for name in sorted(images, key=_numeric_order)}
-        listed = _listed_files(folder / "dataset.json")
+        listed = listed_files(folder / "dataset.json")
         absent = [path for path in listed if not path.is_file()]
         if absent:
             raise DataError(
@@ -242,19 +277,6 @@ def _scans(folder: Path) -> dict[str, Path]:
 def _numeric_order(name: str) -> tuple[tuple[int | str, ...], str]:
     """Sort key by which liver_2 comes before liver_10."""
     return tuple(int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)), name
-
-
-def _listed_files(path: Path) -> list[Path]:
-    """The training files that a dataset.json lists; none without one, as the folders say what there is."""
-    if not path.is_file():
-        return []
-    try:
-        training = json.loads(path.read_text(encoding="utf-8"))["training"]
-        return [path.parent / entry[kind] for entry in training for kind in ("image", "label")]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path} is no Decathlon dataset.json: {error!r}.", "Copy it again, or move it away."
-        ) from error
 
 
 def _file_fingerprint(path: Path) -> Mapping[str, Json]:

@@ -12,10 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from cbirbench.datasets.anatomy_shapes import KIDNEY, LIVER, RIB, SPINE, SPLEEN, TUMOUR
 from cbirbench.datasets.sampling import draw_slices
 from cbirbench.errors import UsageError
 from cbirbench.interfaces import Options, Source, option
-from cbirbench.slices import CTSlice, Slices
+from cbirbench.slices import CTSlice, Slices, target_pixels
+
+_TARGET = (LIVER, TUMOUR)
 
 
 class PhantomOptions(Options):
@@ -39,6 +42,14 @@ class Phantom:
 
     options_type: ClassVar[type[Options]] = PhantomOptions
     synthetic: ClassVar[bool] = True
+    structures: ClassVar[Mapping[int, str]] = {
+        LIVER: "liver",
+        TUMOUR: "tumour",
+        KIDNEY: "kidneys",
+        SPLEEN: "spleen",
+        SPINE: "spine",
+        RIB: "ribs",
+    }
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "run": {"runs": 1},
         "imagenet": {"backbone": "tf_efficientnet_lite0", "image_size": 112},
@@ -98,8 +109,9 @@ class Phantom:
                     study_id=source.volume_id,
                     volume_id=source.volume_id,
                     z_index=z_index,
-                    label=int(mask.any()),
+                    label=int(target_pixels(mask, _TARGET).any()),
                     spacing_mm=scan.spacing_mm[:2],
+                    target_values=_TARGET,
                 )
             )
         return Slices(tuple(items))

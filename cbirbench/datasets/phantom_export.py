@@ -88,10 +88,13 @@ def oriented_volume(
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np.float64]]:
     """One body as stored: HU and segmentation, axes as `ORIENTATIONS` says, and their affine.
 
+    The segmentation has liver and tumour alone, as the Decathlon's has.
+
     Returns:
         int16 and uint8 of shape ``(size, size, slices)``, and the affine from voxels to millimetres towards
         right, anterior and superior, shape ``(4, 4)``.
     """
+    from cbirbench.datasets.anatomy_shapes import LIVER, TUMOUR
     from cbirbench.datasets.reconstruction import Scan
 
     scan = Scan(seed, index, size)
@@ -99,6 +102,7 @@ def oriented_volume(
     mask = np.empty((size, size, scan.count), dtype=np.uint8)
     for z_index in range(scan.count):
         rows, segmentation = scan.render(z_index)
+        segmentation[~np.isin(segmentation, (LIVER, TUMOUR))] = 0
         hu[:, :, z_index], mask[:, :, z_index] = rows.T, segmentation.T  # columns run along x
 
     # The radiological view is towards left, posterior, superior; NIfTI's world is right, anterior, superior.

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from cbirbench.datasets.anatomy import Body, Section, near
 from cbirbench.datasets.anatomy_organs import Gut, paint_body
-from cbirbench.datasets.anatomy_shapes import Canvas, Grain, Texture
+from cbirbench.datasets.anatomy_shapes import LIVER, TUMOUR, Canvas, Grain, Texture
 from cbirbench.slices import AIR_HU
 
 if TYPE_CHECKING:
@@ -104,7 +104,12 @@ class Scan:
         return _segment(Section.of(self.body, *self._place(z), z))
 
     def render(self, index: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-        """One slice in HU, int16, and its segmentation, uint8, both of shape ``(size, size)``."""
+        """One slice in HU, int16, and its segmentation, uint8, both of shape ``(size, size)``.
+
+        The segmentation is `mask`'s and, beside the liver, what is seen of the kidneys (without the fat and
+        vessels of the sinus), the spleen, the spine (vertebrae, discs and sacrum, without their canal) and
+        the ribs, by the values in `cbirbench.datasets.anatomy_shapes`.
+        """
         z, pixel = self._height(index), self.spacing_mm[0]
         x, y = self._place(z)
         section = Section.of(self.body, x, y, z)
@@ -113,7 +118,8 @@ class Scan:
         grain = Grain(*(texture.at(z) for texture in self._grains))
         paint_body(canvas, self.body, self._gut, grain, section)
         self._paint_table(canvas)
-        return self._reconstruct(canvas.hu, index), _segment(section)
+        liver = _segment(section)
+        return self._reconstruct(canvas.hu, index), np.where(liver > 0, liver, canvas.structures)
 
     def _paint_table(self, canvas: Canvas) -> None:
         """A table of foam between thin shells: flat, or a trough, or none in the field."""
@@ -154,9 +160,9 @@ def _segment(section: Section) -> NDArray[np.uint8]:
     """1 liver, 2 tumour."""
     mask = np.zeros(section.cavity.shape, dtype=np.uint8)
     if section.liver is not None:
-        mask[section.liver < 0.0] = 1
+        mask[section.liver < 0.0] = LIVER
         if section.tumour is not None:
-            mask[section.tumour < 0.0] = 2
+            mask[section.tumour < 0.0] = TUMOUR
     return mask
 
 

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from cbirbench.permutation import ALPHA, OVER_RUNS, runs_needed
-from cbirbench.report.scoreboard import BEATEN, BEST, DASH, UNREACHABLE, Scoreboard, heading
+from cbirbench.report.explanations import AIM, RELEVANCE_RANK, RELIABLE, Explained
+from cbirbench.report.scoreboard import (
+    BEATEN,
+    BEST,
+    DASH,
+    UNREACHABLE,
+    Scoreboard,
+    correlation,
+    heading,
+    plain,
+)
 
 FEW_PATIENTS = 10
 """Below this many query patients a report warns that they say little."""
+
+CONTROLS = {"random-map": "a map of random numbers", "center-map": "a map of the image's centre"}
+"""What each control stands for, in words."""
 
 
 def patients_warning(board: Scoreboard) -> str:
@@ -67,8 +83,9 @@ def footnotes(board: Scoreboard) -> list[str]:
                 f"{UNREACHABLE} the comparison with {first} cannot reach this level, whatever the scores: "
                 "too few runs or patients for so many comparisons."
             )
-    lines += scope_lines(board)
-    lines += filter(None, [patients_warning(board), runs_warning(board)])
+    lines += [*scope_lines(board), *explanation_lines(board)]
+    warnings = [patients_warning(board), runs_warning(board), *explanation_warnings(board)]
+    lines += filter(None, warnings)
     if board.departures:
         lines.append(f"Changed from the profile: {'; '.join(board.departures)}.")
     return lines
@@ -76,14 +93,11 @@ def footnotes(board: Scoreboard) -> list[str]:
 
 def scope_lines(board: Scoreboard) -> list[str]:
     """On which queries metrics rest, and which values are undefined."""
+    on_maps = board.explanations.metrics if board.explanations else {RELEVANCE_RANK}
     lines = []
     for metric, scope in board.scopes.items():
         if scope.defined < scope.queries:
-            reason = (
-                "queries that show the target organ"
-                if metric == "relevance-rank"
-                else "those it is defined for"
-            )
+            reason = "queries that show the target organ" if metric in on_maps else "those it is defined for"
             lines.append(f"{heading(metric)} on {scope.defined} of {scope.queries} queries: {reason}.")
         for row in board.rows:
             score = row.scores[metric]
@@ -93,3 +107,89 @@ def scope_lines(board: Scoreboard) -> list[str]:
                     "values, left out of its mean."
                 )
     return lines
+
+
+def control_title(name: str) -> str:
+    """A control's name in a table, safe to print on one line."""
+    return plain(f"control: {name}")
+
+
+def explanation_lines(board: Scoreboard) -> list[str]:
+    """What chance and reliability are, and which maps are undefined and why; nothing without explanations."""
+    maps = board.explanations
+    if maps is None:
+        return []
+    found = [(row, item) for row in board.rows if (item := board.explained(row)) is not None]
+    lines = []
+    if RELEVANCE_RANK in board.metrics:
+        if not math.isnan(maps.chance):
+            lines.append(
+                "Chance of RR: a random map scores the target organ's share of the slice, "
+                f"{100 * maps.chance:.1f} % here; an RR of 1.0× chance is no better."
+            )
+        lines.append(
+            "Reliability: the rank correlation to expect between a map and another made from as many other "
+            "masks (split-half, Spearman-Brown); mean over maps, at most 1."
+        )
+    low = [
+        f"{row.title} {correlation(item.lowest_reliability)}"
+        for row, item in found
+        if item.lowest_reliability < RELIABLE
+    ]
+    if low:
+        lines.append(
+            f"Maps with a reliability below {RELIABLE:g} are among them; the lowest: {', '.join(low)}."
+        )
+    for row, item in found:
+        if item.undefined:
+            reasons = "; ".join(f"{count}: {plain(reason)}" for reason, count in item.problems.items())
+            lines.append(f"{row.title}: {_counted(item.undefined, 'undefined map')} ({reasons}).")
+        further = item.without_reliability - item.undefined  # an undefined map has no reliability either
+        if further > 0:
+            number = _counted(further, "other map" if item.undefined else "map")
+            lines.append(f"{row.title}: reliability undefined for {number}, left out of its mean.")
+        if item.zero_masks:
+            number = _counted(item.zero_masks, "masked image")
+            lines.append(f"{row.title}: {number} embedded to zero; the similarity was taken as 0.")
+    return lines
+
+
+def explanation_warnings(board: Scoreboard) -> list[str]:
+    """Which maps are too unreliable to be read, and which find the organ no better than a control."""
+    warnings = []
+    found = [(row, item) for row in board.rows if (item := board.explained(row)) is not None]
+    weak = [(row, item) for row, item in found if item.reliability < RELIABLE]
+    if weak:
+        each = ", ".join(f"{row.title} {correlation(item.reliability)}" for row, item in weak)
+        warnings.append(
+            f"Mean reliability of the maps below {RELIABLE:g} ({each}): other masks would give other maps. "
+            + _more_masks([item for _, item in weak])
+        )
+    for row in board.rows:
+        as_good = []
+        for control, means in board.controls.items():
+            figures = [
+                f"{heading(metric)} {100 * row.scores[metric].mean:.1f} % against {100 * mean:.1f} %"
+                for metric, mean in means.items()
+                if row.scores[metric].mean <= mean
+            ]
+            if figures:
+                as_good.append(f"{CONTROLS.get(control, plain(control))} ({', '.join(figures)})")
+        if as_good:
+            warnings.append(f"{row.title}: its maps find the organ no better than {' or '.join(as_good)}.")
+    return warnings
+
+
+def _more_masks(items: Sequence[Explained]) -> str:
+    wanted = [item.masks_for_aim for item in items]
+    known = [number for number in wanted if number is not None]
+    number = f"{max(known)}, about what a mean of {AIM:g} takes" if len(known) == len(wanted) else "N"
+    return (
+        f"More masks make them more reliable: --set relax.masks={number} (with --until-reliable {AIM:g} a "
+        "map takes them only as far as it needs them)."
+    )
+
+
+def _counted(number: int, thing: str) -> str:
+    """``1 map``, ``3 maps``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"

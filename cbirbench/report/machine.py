@@ -51,9 +51,22 @@ def _score_rows(row: Row, board: Scoreboard) -> dict[str, Any]:
                 "runs": score.runs,
                 "undefined": score.undefined,
                 "best": score.best,
+                **_trust(row, metric, board),
             }
             for metric, score in ((metric, row.scores[metric]) for metric in board.metrics)
         },
+    }
+
+
+def _trust(row: Row, metric: str, board: Scoreboard) -> dict[str, float]:
+    """Beside a relevance rank: its chance level, the ratio to it and the maps' mean reliability."""
+    maps, found = board.explanations, board.explained(row)
+    if maps is None or not board.has_chance(metric):
+        return {}
+    return {
+        "chance": maps.chance,
+        "over_chance": maps.over_chance(row.scores[metric].mean),
+        "reliability": found.reliability if found else math.nan,
     }
 
 

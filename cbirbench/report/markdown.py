@@ -7,13 +7,21 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cbirbench.report.footnotes import footnotes, patients_warning, runs_warning
+from cbirbench.report.explanation_section import explanation_section
+from cbirbench.report.footnotes import (
+    control_title,
+    explanation_warnings,
+    footnotes,
+    patients_warning,
+    runs_warning,
+)
 from cbirbench.report.markup import inline, table
 from cbirbench.report.scoreboard import (
     DASH,
     Scoreboard,
     heading,
     percent,
+    percent_of,
     plain,
     scoreboard,
     value_text,
@@ -46,11 +54,13 @@ def report(
         DataError: The scores are malformed, or name an extractor or metric that the summary does not.
     """
     board = board or scoreboard(summary, scores)
+    explained = explanation_section(summary, board)
     sections = [
         _opening(summary, board, training),
         ["## Scores", "", *_scores(board)],
         ["## How to read the numbers", "", *_reading(summary, board)],
         ["## Significance", "", *significance_section(board)],
+        *([["## Explanations", "", *explained]] if explained else []),
         ["## Departures from the profile", "", *_departures(summary)],
         ["## Undefined values", "", *_undefined(board)],
         ["## Training", "", *_training(training)],
@@ -84,6 +94,7 @@ def _opening(summary: Mapping[str, Any], board: Scoreboard, training: pd.DataFra
         f"by the features of: {names}."
     )
     warnings = [patients_warning(board), runs_warning(board), *training_warnings(training)]
+    warnings += explanation_warnings(board)
     for warning in filter(None, warnings):
         lines += ["", f"> **Mind:** {inline(warning)}"]
     return lines
@@ -97,13 +108,29 @@ def _scores(board: Scoreboard) -> list[str]:
             score = row.scores[metric]
             figures = f"**{percent(score)}**" if score.best else percent(score)
             cells.append(f"{figures} {board.marks(row, metric)}".rstrip())
+            if board.has_chance(metric):
+                cells += [board.over_chance(score.mean), board.reliability(row)]
         rows.append(cells)
-    header = ["extractor", "runs", *(inline(heading(metric)) for metric in board.metrics)]
+    for name, means in board.controls.items():
+        cells = [f"*{inline(control_title(name))}*", ""]
+        for metric in board.metrics:
+            cells.append(percent_of(means[metric], math.nan) if metric in means else "")
+            if board.has_chance(metric):
+                cells += [board.over_chance(means[metric]) if metric in means else "", ""]
+        rows.append(cells)
+    header = ["extractor", "runs"]
+    for metric in board.metrics:
+        header.append(inline(heading(metric)))
+        if board.has_chance(metric):
+            header += ["RR/chance", "reliability"]
     notes = [f"- {inline(line)}" for line in footnotes(board)]
     return [*table(header, rows), "", *notes]
 
 
 def _reading(summary: Mapping[str, Any], board: Scoreboard) -> list[str]:
+    share = summary["benchmark"].get("mean_query_mask_fraction")
+    here = "" if share is None or math.isnan(share) else f", {100 * share:.1f} % here"
+    random_map = f"A map of random numbers scores the organ's mean share of the slice{here}."
     lines = []
     for metric in board.metrics:
         family, _, depth = metric.partition("@")
@@ -119,12 +146,25 @@ def _reading(summary: Mapping[str, Any], board: Scoreboard) -> list[str]:
                 "slices. " + _CHANCE
             )
         elif metric == "relevance-rank":
-            share = summary["benchmark"].get("mean_query_mask_fraction")
-            here = "" if share is None or math.isnan(share) else f", {100 * share:.1f} % here"
             meaning = (
                 "relevance rank accuracy of RELAX importance maps (equation 7): of a slice's |S| most "
                 "important pixels, |S| being the size of the target organ in it, the share inside the organ. "
-                f"A map of random numbers scores the organ's mean share of the slice{here}."
+                + random_map
+            )
+        elif metric == "pointing-game":
+            meaning = (
+                "share of queries whose most important pixel lies inside the target organ "
+                "(Zhang et al. 2018, without their margin around it). " + random_map
+            )
+        elif family == "top-k-intersection" and depth:
+            meaning = (
+                f"of a slice's {inline(depth)} most important pixels, the share inside the target organ "
+                "(Theiner et al. 2021); where the organ has fewer pixels it cannot reach 100 %. " + random_map
+            )
+        elif metric == "attribution-localisation":
+            meaning = (
+                "share of a map's importance that lies inside the target organ (Kohlbrenner et al. 2020), "
+                "counted from the map's lowest value unless its options say otherwise. " + random_map
             )
         else:
             meaning = "see the plugin that brings it."

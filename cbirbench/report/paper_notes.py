@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from cbirbench.permutation import ALPHA
@@ -9,7 +10,7 @@ from cbirbench.report.footnotes import patients_warning, runs_warning, scope_lin
 from cbirbench.report.paper_layout import Note
 from cbirbench.report.paper_runs import Column, fill_command
 from cbirbench.report.reported import OURS, ReportedRow, ReportedTable
-from cbirbench.report.scoreboard import DASH, Scoreboard, plain
+from cbirbench.report.scoreboard import DASH, Scoreboard, correlation, plain
 
 REPORTED = ("reported by", "the paper")
 """Heading of the paper's own figures, in two lines."""
@@ -111,14 +112,32 @@ def _on_a_profile(reported: ReportedTable, column: Column, board: Scoreboard) ->
     if "relevance-rank" in board.metrics:
         if column.profile == "released-code":
             lines.append("RR is of the absolute importance map.")
-        share = column.summary["benchmark"].get("mean_query_mask_fraction")
-        if share is not None and not reported.external:
-            lines.append(f"a map of random numbers scores an RR of {100 * share:.1f} % on these queries.")
+        if not reported.external:  # both are of the benchmark's own queries
+            lines += _on_the_maps(reported, column, board)
     lines += scope_lines(board)
     lines += filter(None, [patients_warning(board), runs_warning(board)])
     changed = "; ".join(board.departures)
     lines.append(f"changed from the profile: {changed}." if changed else "nothing is changed from it.")
     return [f"Profile {column.profile}: {line}" for line in lines]
+
+
+def _on_the_maps(reported: ReportedTable, column: Column, board: Scoreboard) -> list[str]:
+    """The chance level of relevance ranks, and the mean reliability of the maps behind each row."""
+    share = column.summary["benchmark"].get("mean_query_mask_fraction")
+    chance = math.nan if share is None else float(share)
+    lines = []
+    if board.explanations is not None and not math.isnan(board.explanations.chance):
+        chance = board.explanations.chance
+    if not math.isnan(chance):
+        lines.append(f"a map of random numbers scores an RR of {100 * chance:.1f} % on these queries.")
+    names = {row.extractor: row.label for row in reported.rows}
+    means = {names[row.extractor]: item.reliability for row in board.rows if (item := board.explained(row))}
+    known = [f"{label} {correlation(mean)}" for label, mean in means.items() if not math.isnan(mean)]
+    if known:
+        lines.append(
+            f"mean reliability of the maps (split-half, Spearman-Brown; 1 at most): {', '.join(known)}."
+        )
+    return lines
 
 
 def _bold_rule(reported: ReportedTable, board: Scoreboard) -> str:

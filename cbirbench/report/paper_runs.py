@@ -46,7 +46,7 @@ class Column:
 
     Attributes:
         profile: Its name.
-        summary: `benchmark` of the first run; `extractors`, `metrics` and `departures` of all of them.
+        summary: `benchmark` of the first run; `extractors`, `metrics`, `departures`, `explanations` of all.
         scores: Scores of all of them.
         parameters: Of all of them.
         folders: Where they come from.
@@ -109,6 +109,7 @@ def _column(profile: str, runs: Sequence[FinishedRun]) -> Column:
         "extractors": [item for run in runs for item in run.summary["extractors"]],
         "metrics": list(metrics),
         "departures": list(departures.values()),
+        "explanations": _explanations(runs),
     }
     return Column(
         profile=profile,
@@ -117,6 +118,20 @@ def _column(profile: str, runs: Sequence[FinishedRun]) -> Column:
         parameters={name: count for run in runs for name, count in run.parameters.items()},
         folders=tuple(run.folder for run in runs),
     )
+
+
+def _explanations(runs: Sequence[FinishedRun]) -> dict[str, Any] | None:
+    """What the runs say of their explanations, each of its own extractors; None where none explained."""
+    found = [entry for run in runs if (entry := run.summary.get("explanations"))]
+    if not found:
+        return None
+    # The data are the same, and so are the organ's share and what controls score.
+    return {
+        **found[0],
+        "extractors": {
+            name: item for entry in found for name, item in (entry.get("extractors") or {}).items()
+        },
+    }
 
 
 def fill_command(like: Column, profile: str, extractors: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from cbirbench.errors import DataError
 from cbirbench.permutation import PERMUTATIONS
+from cbirbench.report.explanations import RELEVANCE_RANK, Explained, Explanations, explanations
 from cbirbench.statistics import Comparison, check_scores, compare, query_table
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Scoreboard:
         comparisons: Every pair on every metric: the family of Holm's correction.
         permutations: Most rearrangements that a test went through or drew.
         departures: One line for each value that departs from the profile.
+        explanations: What the run's explanations rest on; None where it has none.
     """
 
     benchmark: str
@@ -97,6 +99,7 @@ class Scoreboard:
     comparisons: tuple[Comparison, ...]
     permutations: int
     departures: tuple[str, ...]
+    explanations: Explanations | None = None
 
     @property
     def family(self) -> int:
@@ -107,6 +110,31 @@ class Scoreboard:
     def title(self) -> str:
         """``phantom — profile paper (changed: epochs)``, safe to print on one line."""
         return plain(f"{self.benchmark} — profile {self.profile_title}")
+
+    @property
+    def controls(self) -> dict[str, dict[str, float]]:
+        """Mean of each control on the metrics on explanations of this table; none without such a metric."""
+        scored = self.explanations.controls if self.explanations else {}
+        found = {name: {m: means[m] for m in self.metrics if m in means} for name, means in scored.items()}
+        return {name: means for name, means in found.items() if means}
+
+    def explained(self, row: Row) -> Explained | None:
+        """What is known of an extractor's maps; None where it has none."""
+        return self.explanations.extractors.get(row.extractor) if self.explanations else None
+
+    def has_chance(self, metric: str) -> bool:
+        """Whether a metric's chance level and its maps' reliability stand beside it."""
+        return self.explanations is not None and metric == RELEVANCE_RANK
+
+    def over_chance(self, mean: float) -> str:
+        """A mean relevance rank as a multiple of its chance level, ``2.1×``; a dash where undefined."""
+        ratio = self.explanations.over_chance(mean) if self.explanations else math.nan
+        return DASH if math.isnan(ratio) else f"{ratio:.1f}×"
+
+    def reliability(self, row: Row) -> str:
+        """The mean reliability of an extractor's maps, to two digits; a dash where undefined."""
+        found = self.explained(row)
+        return correlation(found.reliability if found else math.nan)
 
     def against_first(self, extractor: str, metric: str) -> Comparison | None:
         """The first-named extractor's comparison with this one; None for the first-named itself."""
@@ -181,25 +209,39 @@ def scoreboard(
         comparisons=tuple(compare(scores, names, metrics, permutations=permutations, seed=seed)),
         permutations=permutations,
         departures=tuple(departure_line(item) for item in summary.get("departures", ())),
+        explanations=explanations(summary),
     )
 
 
 def heading(metric: str) -> str:
-    """A metric's name over a column: the paper's MAP, ACC and RR, any other as it is."""
+    """A metric's name over a column: the paper's MAP, ACC and RR, short names of ours, any other as it is."""
     family, _, depth = plain(metric).partition("@")
     if family == "map" and depth:
         return f"MAP@{depth}"
     if family == "knn-accuracy" and depth:
         return f"ACC ({depth}-NN)"
-    return "RR" if family == "relevance-rank" and not depth else plain(metric)
+    if family == "top-k-intersection" and depth:
+        return f"top-{depth}"
+    short = {"relevance-rank": "RR", "pointing-game": "pointing", "attribution-localisation": "attr. loc."}
+    return short.get(metric, plain(metric))
 
 
 def percent(score: Score) -> str:
     """``88.7 ± 0.8``, in percent; a dash for the deviation of a single run, or where nothing is defined."""
-    if math.isnan(score.mean):
+    return percent_of(score.mean, score.sd)
+
+
+def percent_of(mean: float, sd: float) -> str:
+    """The same of a mean and its deviation."""
+    if math.isnan(mean):
         return DASH
-    deviation = DASH if math.isnan(score.sd) else f"{100 * score.sd:.1f}"
-    return f"{100 * score.mean:.1f} ± {deviation}"
+    deviation = DASH if math.isnan(sd) else f"{100 * sd:.1f}"
+    return f"{100 * mean:.1f} ± {deviation}"
+
+
+def correlation(value: float) -> str:
+    """``0.93``; a dash where undefined."""
+    return DASH if math.isnan(value) else f"{value + 0.0:.2f}"
 
 
 def plain(text: object) -> str:

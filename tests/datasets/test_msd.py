@@ -16,6 +16,8 @@ from pydantic import ValidationError
 from cbirbench.datasets.msd import Decathlon, DecathlonOptions
 from cbirbench.datasets.sampling import draw_slices
 from cbirbench.errors import DataError, UsageError
+from cbirbench.interfaces import Options
+from cbirbench.settings import Assignment, Settings
 
 AFFINES = {0: np.diag((-0.8, -0.7, 2.5, 1.0)), 1: np.diag((0.8, 0.7, 2.5, 1.0))}  # LPS and RAS
 WITH_LIVER = range(4, 13)
@@ -343,3 +345,73 @@ def test_a_volume_that_vanished_since(task: Path) -> None:
         path.unlink()
     with pytest.raises(DataError, match="no longer has liver_0"):
         made.read(source)
+
+
+def add_structures(task: Path) -> None:
+    """To each mask, a kidney (value 3) in slices 0 to 6, some of them without liver."""
+    for path in sorted((task / "labelsTr").iterdir()):
+        number = int(path.name.removeprefix("liver_").removesuffix(".nii.gz"))
+        mask = scan(number)[1]
+        mask[:7, 4:, 3:] = 3
+        write(path, mask, AFFINES[number % 2])
+
+
+def test_targets_tell_the_liver_from_further_structures(task: Path) -> None:
+    before = [(item.slice_id, item.label, item.mask_fraction) for item in read_first(task)]
+    add_structures(task)
+    slices = read_first(task, targets=(1, 2))
+    assert [(item.slice_id, item.label, item.mask_fraction) for item in slices] == before
+    assert {item.target_values for item in slices} == {(1, 2)}
+    hu, mask = scan(0)
+    for item in slices:
+        np.testing.assert_array_equal(item.hu, hu[item.z_index])
+        np.testing.assert_array_equal(item.target, mask[item.z_index] > 0)
+        assert item.mask is not None and (item.mask == 3).any() == (item.z_index < 7)
+    # By default any value is the target, so that slices 0 to 12 show it.
+    every = read_first(task)
+    assert [item.label for item in every] == [int(item.z_index <= 12) for item in every]
+    assert {item.target_values for item in every} == {()}
+
+
+def test_targets_reach_the_fingerprint_where_they_are_set(task: Path) -> None:
+    plain, given = benchmark(task).sources()[0], benchmark(task, targets=(2, 1, 2)).sources()[0]
+    assert "targets" not in plain.fingerprint
+    assert given.fingerprint == {**plain.fingerprint, "targets": (1, 2)}
+    json.dumps(dict(given.fingerprint))
+
+
+def test_a_mask_without_the_targets(task: Path) -> None:
+    with pytest.raises(DataError, match=r"liver_0\.nii\.gz marks no liver: no voxel is 4 or 5\."):
+        read_first(task, targets=(5, 4))
+
+
+def test_targets_are_set_as_a_list() -> None:
+    def resolved(text: str) -> Options:
+        settings = Settings("paper", {}, [Assignment("decathlon", "targets", text)])
+        return settings.resolve(DecathlonOptions, ["decathlon"])
+
+    assert resolved("1,2") == DecathlonOptions(targets=(1, 2))
+    assert resolved(" 7 ") == DecathlonOptions(targets=(7,))
+    for wrong in ("0", "1,256", "liver", ""):
+        with pytest.raises(UsageError, match=rf"decathlon\.targets does not take '{wrong}'"):
+            resolved(wrong)
+
+
+def test_structures_are_the_decathlons_or_those_of_dataset_json(task: Path) -> None:
+    given = benchmark(task, targets=(5,))
+    assert benchmark(None).structures == {1: "liver", 2: "tumour"}
+    assert given.structures == {}
+    list_files(task, (0, 1, 2, 10, 11))
+    assert given.structures == {}
+    path = task / "dataset.json"
+    for labels in (
+        {"0": "background", "5": "liver", "2": "kidneys"},
+        {"background": 0, "liver": 5, "kidneys": 2, "any": [2, 5]},
+    ):
+        path.write_text(json.dumps({"training": [], "labels": labels}))
+        assert given.structures == {5: "liver", 2: "kidneys"}
+        assert benchmark(task).structures == {1: "liver", 2: "tumour"}
+    for text in ("[]", '{"labels": ["liver"]}', "{"):
+        path.write_text(text)
+        with pytest.raises(DataError, match=r"is no Decathlon dataset\.json"):
+            _ = given.structures

@@ -106,10 +106,32 @@ def test_labels_are_the_masks_and_balanced(cohort):
     for split in ("gallery", "query"):
         assert cohort.labels(split).mean() == 0.5
         for item in cohort.slices[split]:
-            assert item.mask is not None and item.label == int((item.mask > 0).any())
+            assert item.target is not None and item.label == int(item.target.any())
+            np.testing.assert_array_equal(item.target, np.isin(item.mask, (1, 2)))
     fractions = [item.mask_fraction for item in cohort.slices["gallery"] if item.label]
     assert 0.04 < np.mean(fractions) < 0.12
     assert any((item.mask == 2).any() for item in cohort.slices["gallery"])
+
+
+def test_every_structure_is_named_and_met_where_it_lies(cohort):
+    names = Phantom(SMALL).structures
+    met = {int(value) for item in cohort.slices["gallery"] for value in np.unique(item.mask)}
+    assert met == {0, *names}
+    by_name = {name: value for value, name in names.items()}
+    hu = {name: [] for name in names.values()}
+    for item in cohort.slices["gallery"]:
+        for name, value in by_name.items():
+            hu[name].append(item.hu[item.mask == value])
+    medians = {name: float(np.median(np.concatenate(values))) for name, values in hu.items()}
+    assert 0 < medians["tumour"] < medians["liver"] < medians["spleen"] + 40 < medians["kidneys"] + 40
+    assert medians["spine"] > 150 and medians["ribs"] > 150
+    # The spine lies behind the middle, the spleen on the patient's left: the image's right.
+    spine = np.concatenate([np.argwhere(item.mask == by_name["spine"]) for item in cohort.slices["gallery"]])
+    spleen = np.concatenate(
+        [np.argwhere(item.mask == by_name["spleen"]) for item in cohort.slices["gallery"]]
+    )
+    assert spine[:, 0].mean() > 135 and abs(spine[:, 1].mean() - 127.5) < 15
+    assert spleen[:, 1].mean() > 160
 
 
 def test_identity_of_slices(cohort):

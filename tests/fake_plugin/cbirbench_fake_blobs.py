@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -35,6 +36,7 @@ class Blobs:
         "learned-offset": {"epochs": 3},
     }
     synthetic: ClassVar[bool] = True
+    structures: ClassVar[Mapping[int, str]] = {}
 
     def __init__(self, options: BlobsOptions) -> None:
         self.options = options
@@ -61,6 +63,8 @@ class Blobs:
                     os._exit(3)
                 case "stranger":
                     patient = "somebody else"
+                case "namesake":
+                    return Slices(tuple(replace(s, patient_id=patient) for s in self.read(self.sources()[0])))
                 case "nothing":
                     return Slices(())
         generator = np.random.default_rng(list(source.volume_id.encode()))

@@ -96,6 +96,54 @@ def summary():
 
 
 @pytest.fixture
+def explained(summary):
+    """The same run with what later versions say of its explanations; hog's maps are poor, gabor has none."""
+
+    def maps(mean, lowest, **more):
+        return {
+            "explained": 24,
+            "masks": {"mean": 2750.4, "lowest": 500, "highest": 3000},
+            "reliability": {"mean": mean, "lowest": lowest, "undefined": 3},
+            "problems": {},
+            "zero_masks": 0,
+            "attention": [tissue("bone", False, 0.05, 0.1, 0.2), tissue("liver", True, 0.08, 0.12, 0.16)],
+            **more,
+        }
+
+    def tissue(name, target, area, importance, top_tenth):
+        shares = {"area": area, "importance": importance, "top_tenth": top_tenth}
+        return {"tissue": name, "target": target, **shares}
+
+    undefined = {"mean": None, "lowest": None, "undefined": 14}
+    without = {"problems": {"the whole image embeds to zero": 12}, "reliability": undefined, "attention": []}
+    return {
+        **summary,
+        "explanations": {
+            "chance": 0.08,
+            "extractors": {
+                "simsiam-hu-clip": maps(0.93, 0.85),
+                "hog": maps(0.6, 0.2, zero_masks=1, problems={"NaN": 1, "no order": 2}),
+                "gabor": maps(None, None, **without),
+            },
+            "controls": {
+                "random-map": {"relevance-rank": {"mean": 0.076, "defined": 12}},
+                "center-map": {"relevance-rank": {"mean": 0.25, "defined": 12}},
+            },
+        },
+        "relax": {"masks": 3000, "grid": 7, "estimator": "ratio", "until_reliable": None},
+    }
+
+
+@pytest.fixture
+def pointing(explained, scores):
+    """The explained run with the pointing game in place of the relevance rank: summary and scores."""
+    explained["metrics"][2] = "pointing-game"
+    for control in explained["explanations"]["controls"].values():
+        control["pointing-game"] = control.pop("relevance-rank")
+    return explained, scores.replace({"metric": {"relevance-rank": "pointing-game"}})
+
+
+@pytest.fixture
 def training():
     """Run 0 went well; run 1's embeddings collapsed and its loss rose."""
     return pd.DataFrame(

@@ -1,6 +1,6 @@
 import pandas as pd
 
-from cbirbench.report.footnotes import footnotes, runs_warning
+from cbirbench.report.footnotes import explanation_lines, explanation_warnings, footnotes, runs_warning
 from cbirbench.report.scoreboard import scoreboard
 
 
@@ -67,3 +67,83 @@ def test_a_family_too_large_for_the_permutations_is_said(summary, scores):
     runs = [one.assign(extractor=name, run=run) for name in names for run in range(3)]
     board = scoreboard(summary, pd.concat(runs), permutations=100)
     assert "no number of runs with 100 permutations where it is one-sided" in runs_warning(board)
+
+
+def test_chance_and_reliability_are_explained(explained, scores):
+    lines = footnotes(scoreboard(explained, scores))
+    assert any("a random map scores the target organ's share of the slice, 8.0 % here" in s for s in lines)
+    assert any(line.startswith("Reliability: the rank correlation to expect") for line in lines)
+    # Ours is at .85, hog at .20; gabor's is not known.
+    assert "Maps with a reliability below 0.8 are among them; the lowest: hog 0.20." in lines
+
+
+def test_undefined_maps_are_counted_with_their_reasons(explained, scores):
+    lines = footnotes(scoreboard(explained, scores))
+    assert "hog: 3 undefined maps (1: NaN; 2: no order)." in lines
+    assert "gabor: 12 undefined maps (12: the whole image embeds to zero)." in lines
+    assert "gabor: reliability undefined for 2 other maps, left out of its mean." in lines
+    assert "hog: 1 masked image embedded to zero; the similarity was taken as 0." in lines
+    assert "simsiam-hu-clip (ours): reliability undefined for 3 maps, left out of its mean." in lines
+    assert not any(line.startswith("hog: reliability undefined") for line in lines)  # the 3 of above
+
+
+def test_unreliable_maps_and_maps_no_better_than_a_control_are_warned_of(explained, scores):
+    explained["explanations"]["controls"]["random-map"]["relevance-rank"]["mean"] = 0.3
+    assert explanation_warnings(scoreboard(explained, scores)) == [
+        # Six times 2750.4 masks, rounded up.
+        "Mean reliability of the maps below 0.8 (hog 0.60): other masks would give other maps. More masks "
+        "make them more reliable: --set relax.masks=17000, about what a mean of 0.9 takes (with "
+        "--until-reliable 0.9 a map takes them only as far as it needs them).",
+        # Equal to the centre's 25 %, and below the other.
+        "hog: its maps find the organ no better than a map of random numbers (RR 25.0 % against 30.0 %) or a "
+        "map of the image's centre (RR 25.0 % against 25.0 %).",
+        "gabor: its maps find the organ no better than a map of random numbers (RR 25.0 % against 30.0 %) or "
+        "a map of the image's centre (RR 25.0 % against 25.0 %).",
+    ]
+
+
+def test_one_warning_names_all_extractors_with_poor_maps_and_the_most_masks(explained, scores):
+    entry = explained["explanations"]["extractors"]["gabor"]
+    entry["reliability"] = {"mean": 0.5, "lowest": 0.4, "undefined": 0}
+    entry["masks"]["mean"] = 3000.0
+    (warning, *others) = explanation_warnings(scoreboard(explained, scores))
+    assert "(hog 0.60, gabor 0.50)" in warning and not any("reliability" in other for other in others)
+    assert "relax.masks=27000," in warning  # nine times as many: .9 * .5 / (.5 * .1)
+
+
+def test_no_number_of_masks_is_named_where_none_follows(explained, scores):
+    explained["explanations"]["extractors"]["hog"]["reliability"]["mean"] = 0.0
+    (warning, *_) = explanation_warnings(scoreboard(explained, scores))
+    assert "--set relax.masks=N (with" in warning
+
+
+def test_maps_above_both_controls_and_reliable_need_no_warning(explained, scores):
+    explained["extractors"] = explained["extractors"][:1]
+    board = scoreboard(explained, scores[scores["extractor"] == "simsiam-hu-clip"])
+    assert explanation_warnings(board) == []
+
+
+def test_runs_without_explanations_say_nothing_of_them(summary, scores):
+    board = scoreboard(summary, scores)
+    assert explanation_lines(board) == explanation_warnings(board) == []
+
+
+def test_null_values_are_passed_over(explained, scores):
+    entry = explained["explanations"]
+    entry["chance"] = None
+    entry["controls"]["center-map"]["relevance-rank"]["mean"] = None
+    for item in entry["extractors"].values():
+        item["reliability"] = {"mean": None, "lowest": None, "undefined": 24}
+    board = scoreboard(explained, scores)
+    assert explanation_warnings(board) == []
+    text = " ".join(footnotes(board))
+    assert "Chance of RR" not in text and "nan" not in text
+
+
+def test_other_metrics_on_explanations_are_compared_with_controls_too(pointing):
+    board = scoreboard(*pointing)
+    warnings = explanation_warnings(board)
+    assert any(w.startswith("hog: its maps find the organ no better than a map of the") for w in warnings)
+    text = " ".join(footnotes(board))
+    assert "Chance of RR" not in text and "Reliability: the" not in text
+    assert "on 12 of 24 queries: queries that show the target organ." in text

@@ -60,3 +60,27 @@ def test_it_is_strict_json_whatever_the_summary_holds(summary, scores):
     assert document["scores"][2]["metrics"]["map@5"]["mean"] is None
     assert document["significance"]["comparisons"][1]["p"] is None
     assert document["significance"]["comparisons"][1]["effect"] is None
+
+
+def test_relevance_ranks_carry_chance_and_reliability(explained, scores):
+    document = json.loads(machine_report(explained, scoreboard(explained, scores)))
+    ours, _, gabor = (row["metrics"]["relevance-rank"] for row in document["scores"])
+    assert (ours["chance"], ours["over_chance"], ours["reliability"]) == (0.08, 0.5 / 0.08, 0.93)
+    assert gabor["reliability"] is None
+    assert "chance" not in document["scores"][0]["metrics"]["map@5"]
+    assert document["explanations"] == explained["explanations"]
+
+
+def test_runs_without_explanations_have_no_such_entries(summary, scores):
+    document = json.loads(machine_report(summary, scoreboard(summary, scores)))
+    assert "explanations" not in document
+    assert "reliability" not in document["scores"][0]["metrics"]["relevance-rank"]
+
+
+def test_an_unknown_chance_level_is_null(explained, scores):
+    explained["explanations"]["chance"] = math.nan
+    del explained["explanations"]["extractors"]["hog"]
+    document = json.loads(machine_report(explained, scoreboard(explained, scores)))
+    hog = document["scores"][1]["metrics"]["relevance-rank"]
+    assert (hog["chance"], hog["over_chance"], hog["reliability"]) == (None, None, None)
+    assert document["explanations"]["chance"] is None

@@ -71,6 +71,22 @@ def test_chance_level_of_rr(summary, scores):
     assert "scores the organ's mean share of the slice." in report(summary, scores)
 
 
+@pytest.mark.parametrize(
+    ("metric", "title", "meaning"),
+    [
+        ("pointing-game", "pointing", "share of queries whose most important pixel lies inside"),
+        ("top-k-intersection@500", "top-500", "of a slice's 500 most important pixels, the share inside"),
+        ("attribution-localisation", "attr. loc.", "share of a map's importance that lies inside"),
+    ],
+)
+def test_each_metric_on_maps_says_what_it_is_and_its_chance_level(summary, scores, metric, title, meaning):
+    summary["metrics"] = [metric if name == "relevance-rank" else name for name in summary["metrics"]]
+    renamed = scores.assign(metric=scores["metric"].replace("relevance-rank", metric))
+    lines = section(report(summary, renamed), "How to read the numbers").splitlines()
+    (line,) = [line for line in lines if line.startswith(f"- **{title}** ({metric} in the files): {meaning}")]
+    assert line.endswith("A map of random numbers scores the organ's mean share of the slice, 8.5 % here.")
+
+
 def test_departures(summary, scores):
     text = report(summary, scores)
     assert cells(section(text, "Departures from the profile"))[2] == [
@@ -154,3 +170,34 @@ def test_the_snippet_computes_the_scores_again(summary, scores, tmp_path, monkey
     )
     assert names["near"]["precision"].mean() == pytest.approx(np.mean(expected))
     assert "simsiam-hu-clip" in capsys.readouterr().out
+
+
+def test_table_of_scores_of_an_explained_run(explained, scores):
+    text = report(explained, scores)
+    table = cells(section(text, "Scores"))
+    assert table[0] == ["extractor", "runs", "MAP@5", "ACC (5-NN)", "RR", "RR/chance", "reliability"]
+    assert table[2][4:] == ["**50.0 ± 0.0** •", "6.2×", "0.93"]
+    assert table[4][4:] == ["25.0 ± – †", "3.1×", "–"]
+    assert [len(row) for row in table] == [7] * 7
+    control = [cell.strip() for cell in table[5]]
+    assert control == ["*control: random-map*", "", "", "", "7.6 ± –", "0.9×", ""]
+
+
+def test_explanations_have_a_section_before_the_departures(explained, scores):
+    text = report(explained, scores)
+    assert text.index("## Significance") < text.index("## Explanations") < text.index("## Departures")
+    assert "### Where the attention goes" in section(text, "Explanations")
+
+
+def test_poor_maps_are_warned_of_at_the_top(explained, scores):
+    text = report(explained, scores)
+    assert text.index("**Mind:** Mean reliability of the maps below 0.8 (hog 0.60)") < text.index("## Scores")
+    assert text.index("**Mind:** hog: its maps find the organ no better") < text.index("## Scores")
+
+
+def test_without_relevance_ranks_the_section_is_there_and_their_columns_are_not(pointing):
+    text = report(*pointing)
+    table = cells(section(text, "Scores"))
+    assert len(table[0]) == 5
+    assert [cell.strip() for cell in table[6]] == ["*control: center-map*", "", "", "", "25.0 ± –"]
+    assert "## Explanations" in text

@@ -126,7 +126,12 @@ def test_percent(mean, sd, shown):
         ("map@4", "MAP@4"),
         ("knn-accuracy@5", "ACC (5-NN)"),
         ("relevance-rank", "RR"),
+        ("pointing-game", "pointing"),
+        ("top-k-intersection@1000", "top-1000"),
+        ("attribution-localisation", "attr. loc."),
         ("map", "map"),
+        ("relevance-rank@3", "relevance-rank@3"),
+        ("top-k-intersection", "top-k-intersection"),
         ("ndcg@10", "ndcg@10"),
     ],
 )
@@ -145,3 +150,25 @@ def test_plain_keeps_one_line_and_no_control_characters():
 )
 def test_value_text(value, shown):
     assert value_text(value) == shown
+
+
+def test_explanations_are_part_of_the_table(summary, explained, scores):
+    old = scoreboard(summary, scores)
+    assert (old.explanations, old.controls, old.explained(old.rows[0])) == (None, {}, None)
+    assert not old.has_chance("relevance-rank")
+    board = scoreboard(explained, scores)
+    assert board.has_chance("relevance-rank") and not board.has_chance("map@5")
+    assert [board.reliability(r) for r in board.rows] == ["0.93", "0.60", "–"]
+    assert [board.over_chance(mean) for mean in (0.5, 0.08, math.nan)] == ["6.2×", "1.0×", "–"]
+    assert board.controls["center-map"] == {"relevance-rank": 0.25}
+
+
+def test_controls_have_no_part_in_marks_and_tests(summary, explained, scores):
+    old, board = scoreboard(summary, scores), scoreboard(explained, scores)
+    assert board.rows == old.rows
+    assert board.family == old.family
+
+
+def test_controls_need_a_metric_of_theirs_in_the_table(explained, scores):
+    explained["metrics"] = ["map@5"]
+    assert scoreboard(explained, scores[scores["metric"] == "map@5"]).controls == {}

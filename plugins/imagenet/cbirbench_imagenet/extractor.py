@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from torch import Tensor
 
-from cbirbench.interfaces import Context, Json, Options
+from cbirbench.interfaces import Context, Explainable, Json, Options, Precision
 from cbirbench_imagenet.backbone import Backbone, BackboneOptions
 
 
@@ -15,7 +15,7 @@ class ImageNetOptions(BackboneOptions):
     """Options of `imagenet`."""
 
 
-class ImageNet:
+class ImageNet(Explainable):
     """Pooled features of a frozen network trained on ImageNet (section 8)."""
 
     options_type: ClassVar[type[Options]] = ImageNetOptions
@@ -34,3 +34,7 @@ class ImageNet:
     def embed(self, images: Tensor) -> Tensor:
         """Stack to three channels, normalise, and average-pool the network's last maps."""
         return self._backbone.embed(images)
+
+    def for_explanation(self, precision: Precision) -> Callable[[Tensor], Tensor]:
+        """The same from a copy of the network with its batch norms folded."""
+        return self._backbone.for_explanation(precision)

@@ -63,6 +63,16 @@ def take_up(network: nn.Module, state: Mapping[str, Tensor], *, origin: str, rem
     if broken:
         raise UsageError(f"The weights in {origin} hold NaN or infinite values: {_few(broken)}.", remedy)
     network.load_state_dict({k: state[k] for k in shared}, strict=False)
+    forget(network)
+
+
+def forget(network: nn.Module) -> None:
+    """Drop what a network keeps of its weights beside them: timm's LeViT and its like cache attention biases.
+
+    They drop it when training begins; the mode ends up as it was.
+    """
+    mode = network.training
+    network.train().train(mode)
 
 
 def read_file(path: Path, network: nn.Module, *, remedy: str) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -12,8 +12,10 @@ from torch import Tensor
 
 from cbirbench.interfaces import (
     Context,
+    Explainable,
     Json,
     Options,
+    Precision,
     Progress,
     Trainable,
     TrainingRecord,
@@ -63,7 +65,7 @@ class SimSiamOptions(BackboneOptions):
     )
 
 
-class SimSiamExtractor(Trainable):
+class SimSiamExtractor(Trainable, Explainable):
     """A backbone that SimSiam trains on the gallery; the heads are dropped and the backbone is evaluated.
 
     A subclass names its augmentation; that is all in which two such extractors differ.
@@ -93,6 +95,10 @@ class SimSiamExtractor(Trainable):
     def embed(self, images: Tensor) -> Tensor:
         """Pooled features of the backbone: trained ones after `fit` or `load_weights`."""
         return self._backbone.embed(images)
+
+    def for_explanation(self, precision: Precision) -> Callable[[Tensor], Tensor]:
+        """The same from a copy of the backbone as it is now, with its batch norms folded."""
+        return self._backbone.for_explanation(precision)
 
     @property
     def epochs(self) -> int:
@@ -165,7 +171,7 @@ class SimSiamExtractor(Trainable):
         self._backbone.load_state(weights, origin="the trained checkpoint")
 
     def _reset(self) -> None:
-        self._backbone.network.load_state_dict(self._start)
+        self._backbone.load_state(self._start, origin="the start")
 
 
 class SimSiamBaseline(SimSiamExtractor):

@@ -289,6 +289,28 @@ def test_embed_uses_the_trained_weights_and_checkpoints_bring_them_back(
         again.load_weights({k: v for k, v in weights.items() if "bn1" not in k})
 
 
+def test_the_twin_for_explanations_has_the_weights_of_when_it_was_made(
+    gallery: Slices, tmp_path: Path
+) -> None:
+    def close(one: torch.Tensor, other: torch.Tensor) -> bool:
+        return bool((one - other).norm() < 1e-5 * other.norm())
+
+    extractor = make(learning_rate=1.0)
+    images = extractor.prepare(torch.from_numpy(np.stack([gallery[i].hu for i in (1, 2, 4)])))
+    untrained, start = extractor.for_explanation("float32"), extractor.embed(images)
+    fit(extractor, gallery, tmp_path)
+    trained = extractor.embed(images)
+    assert not close(trained, start)
+    assert close(untrained(images), start)
+    assert close(extractor.for_explanation("float32")(images), trained)
+    again = make()
+    again.load_weights(extractor.weights())
+    assert close(again.for_explanation("float32")(images), trained)
+    rounded = again.for_explanation("bfloat16")(images)
+    assert rounded.dtype == torch.float32
+    assert torch.cosine_similarity(rounded, trained).min() > 0.999
+
+
 def test_weights_are_copies(gallery: Slices, tmp_path: Path) -> None:
     extractor = make(epochs=1)
     kept = extractor.weights()

@@ -1,0 +1,233 @@
+"""What is kept and said of a run's explanations: a row a query, where the attention goes, the controls."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbirbench import keys
+from cbirbench.explain.attention import attention_table
+from cbirbench.explain.controls import CONTROLS, control_map
+from cbirbench.explain.native import to_native
+from cbirbench.explain.relax import Explanation
+from cbirbench.interfaces import Progress
+from cbirbench.plan import Plan
+from cbirbench.ranking import Ranking
+from cbirbench.results import RunOutcome
+from cbirbench.scoring import evidence, scored
+from cbirbench.slices import Slices
+from cbirbench.store import Store
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RELEVANCE_RANK = "relevance-rank"
+
+
+def explained_rows(
+    queries: Slices, explanations: Mapping[str, Explanation], values: Mapping[str, NDArray[np.float64]]
+) -> list[dict[str, Any]]:
+    """A row an explained query: its scores on its map, their chance level, and how sure the map is.
+
+    Args:
+        queries: All queries.
+        explanations: Those of the explained ones, by slice id.
+        values: Per metric on explanations one value a query.
+    """
+    rows = []
+    for position, item in enumerate(queries):
+        explanation = explanations.get(item.slice_id)
+        if explanation is None:
+            continue
+        scores = {name: float(found[position]) for name, found in values.items()}
+        over = {}
+        if RELEVANCE_RANK in scores:
+            over["over_chance"] = scores[RELEVANCE_RANK] / item.mask_fraction
+        rows.append(
+            {
+                "query_id": item.slice_id,
+                "patient_id": item.patient_id,
+                "chance": item.mask_fraction,
+                **scores,
+                **over,
+                "reliability": explanation.reliability,
+                "masks": explanation.masks,
+                "zero_masks": explanation.zero_masks,
+                "problem": explanation.problem,
+            }
+        )
+    return rows
+
+
+def attention_rows(
+    plan: Plan,
+    queries: Slices,
+    explanations: Mapping[str, Explanation],
+    map_keys: Mapping[str, str],
+    store: Store,
+) -> list[dict[str, Any]]:
+    """Each tissue's shares of every map, from the cache where they are there: they sort every pixel."""
+    structures = plan.benchmark.structures
+    key = keys.attention(map_keys, queries, structures)
+    entry = store.read("scores", key)
+    if entry is None:
+        native = {
+            item.slice_id: to_native(explanations[item.slice_id].importance, item.hu.shape)
+            for item in queries
+            if item.slice_id in explanations
+        }
+        table: Any = attention_table(queries, native, structures)
+        rows: list[dict[str, Any]] = table.to_dict("records")
+        shares = {
+            name: np.array([row[name] for row in rows], dtype=np.float64)
+            for name in ("area", "importance", "top_tenth")
+        }
+        places = [[row["query_id"], row["tissue"], bool(row["target"])] for row in rows]
+        store.write("scores", key, shares, {"places": places})
+        return rows
+    arrays, metadata = entry
+    return [
+        {
+            "query_id": query_id,
+            "tissue": tissue,
+            "target": target,
+            **{name: float(array[position]) for name, array in arrays.items()},
+        }
+        for position, (query_id, tissue, target) in enumerate(metadata["places"])
+    ]
+
+
+def control_rows(
+    plan: Plan, gallery: Slices, queries: Slices, store: Store, progress: Progress
+) -> list[dict[str, Any]]:
+    """Scores of the controls' maps on every metric that needs explanations, a row a query that has one."""
+    due = [
+        (metric, plugin)
+        for metric, plugin in zip(plan.metrics, plan.metric_plugins, strict=True)
+        if metric.needs == "explanations"
+    ]
+    if not due:
+        return []
+    shown = [item for item in queries if keys.explainable(item)]
+    rows: list[dict[str, Any]] = []
+    with progress.stage("Scoring the controls", len(CONTROLS)) as advance:
+        for name in CONTROLS:
+            map_keys = {item.slice_id: keys.control_map(plan.relax, name, item) for item in shown}
+            found = None
+            for metric, plugin in due:
+                key = keys.explanation_scores(metric, plugin, map_keys, queries)
+                entry = store.read("scores", key)
+                if entry is None:
+                    found = found or _control_evidence(name, plan, gallery, queries)
+                    entry = {"values": scored(metric, found)}, {}
+                    store.write("scores", key, entry[0])
+                rows += [
+                    {
+                        "control": name,
+                        "metric": metric.name,
+                        "query_id": item.slice_id,
+                        "patient_id": item.patient_id,
+                        "value": float(value),
+                    }
+                    for item, value in zip(queries, entry[0]["values"], strict=True)
+                ]
+            advance(1)
+    return rows
+
+
+def _control_evidence(name: str, plan: Plan, gallery: Slices, queries: Slices) -> Any:
+    maps = {
+        item.slice_id: control_map(name, item.slice_id, plan.relax)
+        for item in queries
+        if keys.explainable(item)
+    }
+    nothing = np.zeros((len(queries), 0))
+    ranking = Ranking(neighbours=nothing.astype(np.int64), distances=nothing)
+    vectors = [np.zeros((len(slices), 1), dtype=np.float32) for slices in (gallery, queries)]
+    return evidence(gallery, queries, vectors, ranking, maps)
+
+
+def explanation_summary(
+    outcomes: Sequence[RunOutcome], controls: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """What summary.json says of the explanations; None where nothing was explained.
+
+    Args:
+        outcomes: The runs.
+        controls: What `control_rows` gave.
+    """
+    by_extractor: dict[str, list[RunOutcome]] = {}
+    for outcome in outcomes:
+        if outcome.explained:
+            by_extractor.setdefault(outcome.extractor, []).append(outcome)
+    if not by_extractor:
+        return None
+    first = next(iter(by_extractor.values()))[0]
+    return {
+        "chance": _mean(row["chance"] for row in first.explained),
+        "extractors": {name: _of_extractor(runs) for name, runs in by_extractor.items()},
+        "controls": _controls(controls),
+    }
+
+
+def _of_extractor(runs: Sequence[RunOutcome]) -> dict[str, Any]:
+    rows = [row for run in runs for row in run.explained]
+    masks = [row["masks"] for row in rows if row["masks"]]
+    sure = [row["reliability"] for row in rows if math.isfinite(row["reliability"])]
+    return {
+        "explained": len(rows),
+        "masks": {
+            "mean": _mean(masks),
+            "lowest": min(masks, default=None),
+            "highest": max(masks, default=None),
+        },
+        "reliability": {
+            "mean": _mean(sure),
+            "lowest": min(sure, default=None),
+            "undefined": len(rows) - len(sure),
+        },
+        "problems": dict(Counter(row["problem"] for row in rows if row["problem"])),
+        "zero_masks": sum(row["zero_masks"] for row in rows),
+        "attention": _attention([row for run in runs for row in run.attention]),
+    }
+
+
+def _attention(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Mean shares of each tissue over all maps that have any."""
+    by_tissue: dict[tuple[str, bool], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_tissue.setdefault((row["tissue"], row["target"]), []).append(row)
+    return [
+        {
+            "tissue": tissue,
+            "target": target,
+            **{
+                name: _mean(row[name] for row in found if math.isfinite(row["importance"]))
+                for name in ("area", "importance", "top_tenth")
+            },
+        }
+        for (tissue, target), found in by_tissue.items()
+    ]
+
+
+def _controls(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        values = found.setdefault(row["control"], {}).setdefault(row["metric"], [])
+        if math.isfinite(row["value"]):
+            values.append(row["value"])
+    return {
+        control: {
+            metric: {"mean": _mean(values), "defined": len(values)} for metric, values in metrics.items()
+        }
+        for control, metrics in found.items()
+    }
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = [float(value) for value in values]
+    return float(np.mean(found)) if found else None
