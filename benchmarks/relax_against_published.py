@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import argparse
 import platform
-import time
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,28 +26,32 @@ import numpy as np
 import relax_xai.relax
 import torch
 from cbirbench_imagenet import Backbone, BackboneOptions
+from relax_overhead import timed
+from relax_reliability import largest_sections
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from cbirbench.explain.native import to_native
+from cbirbench.explain.passes import Passes
 from cbirbench.explain.relax import Explanation, RelaxOptions, explain
-from cbirbench.interfaces import Explainable
+from cbirbench.interfaces import Explainable, Precision
 from cbirbench.metrics.relevance_rank import RelevanceRank, RelevanceRankOptions
 from cbirbench.ranking import Ranking
 from cbirbench.reopening import open_run
 from cbirbench.scoring import evidence
 from cbirbench.slices import Slices, pad_to_square
 
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+
 
 class Encoder(nn.Module):
     """What the package takes: three channels in, embeddings out."""
 
-    def __init__(self, embed: object) -> None:
+    def __init__(self, embed: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self._embed = embed
 
     def forward(self, images: Tensor) -> Tensor:
-        return self._embed(images[:, :1])  # type: ignore[operator]
+        return self._embed(images[:, :1])
 
 
 def published(image: Tensor, encoder: nn.Module, masks: int) -> np.ndarray:
@@ -58,18 +63,8 @@ def published(image: Tensor, encoder: nn.Module, masks: int) -> np.ndarray:
     return work.importance.cpu().numpy()
 
 
-def ours(embed: object, image: Tensor, **options: object) -> Explanation:
-    return explain(embed, image, RelaxOptions(**options), name="encoder", advance=lambda _: None)[0]  # type: ignore[arg-type]
-
-
-def timed(work, device: str) -> float:  # type: ignore[no-untyped-def]
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    work()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+def ours(embed: Callable[[Tensor], Tensor], image: Tensor, masks: int) -> Explanation:
+    return explain(Passes(embed, "encoder"), image, RelaxOptions(masks=masks))
 
 
 def speed(arguments: argparse.Namespace) -> None:
@@ -77,70 +72,69 @@ def speed(arguments: argparse.Namespace) -> None:
     backbone = Backbone(BackboneOptions(backbone=arguments.backbone, weights="random"), device, "imagenet")
     side = backbone.options.image_size
     image = torch.rand(1, 1, side, side, device=device)
-    plain = backbone.network.to(memory_format=torch.contiguous_format)
     size = RelaxOptions().block_size(side, side, device)
+    batch, batches = torch.rand(size, 1, side, side, device=device), min(10, max(1, masks // size))
+    plain = backbone.network.to(memory_format=torch.contiguous_format)
     published(image, plain, 100)
-    rows = [("relax-xai", timed(lambda: published(image, plain, masks), device), float("nan"))]
-    backbone.network.to(memory_format=torch.channels_last)
-    for precision in ("float32", "bfloat16"):
+    theirs, _ = timed(lambda: published(image, plain, masks), device)
+    rows = [("relax-xai", theirs, float("nan"), 0.0)]
+    for precision in PRECISIONS:
         embed = backbone.for_explanation(precision)
-        batch = torch.rand(size, 1, side, side, device=device)
 
-        def encode(embed=embed, batch=batch) -> None:  # type: ignore[no-untyped-def]
+        def encode(embed: Callable[[Tensor], Tensor] = embed) -> None:
             with torch.inference_mode():
-                for _ in range(masks // size):
+                for _ in range(batches):
                     embed(batch)
 
         with torch.inference_mode():
             embed(batch)
         # The encoder alone before and after, so that a machine that slows down slows both.
-        before = timed(encode, device)
-        seconds = timed(lambda embed=embed: ours(embed, image, masks=masks), device)  # type: ignore[misc]
-        alone = (before + timed(encode, device)) / 2 / (masks // size * size)
-        rows.append((f"cbirbench, {precision}", seconds, alone * masks / seconds))
+        before, _ = timed(encode, device)
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        seconds, _ = timed(partial(ours, embed, image, masks), device)
+        peak = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else 0.0
+        after, _ = timed(encode, device)
+        alone = (before + after) / 2 / (batches * size)
+        rows.append((f"cbirbench, {precision}", seconds, alone * masks / seconds, peak))
     print(
         f"{arguments.backbone}, {side} px, {masks} masks, one image, {device}, "
         f"{torch.get_num_threads()} threads, Python {platform.python_version()}, "
         f"torch {torch.__version__}, relax-xai {version('relax-xai')}\n"
     )
-    print(
-        "| | seconds | masks/s | times relax-xai | share of the encoder's own rate |\n|---|---|---|---|---|"
-    )
-    for name, seconds, share in rows:
-        shown = "-" if np.isnan(share) else f"{share:.3f}"
-        print(f"| {name} | {seconds:.1f} | {masks / seconds:.1f} | {rows[0][1] / seconds:.2f} | {shown} |")
-    if device == "cuda":
-        print(f"\npeak memory {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
+    titles = [
+        "",
+        "seconds",
+        "masks/s",
+        "times relax-xai",
+        "share of the encoder's own rate",
+        "peak GiB (GPU)",
+    ]
+    print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
+    for name, seconds, share, peak in rows:
+        cells = [name, f"{seconds:.1f}", f"{masks / seconds:.1f}", f"{theirs / seconds:.2f}"]
+        cells += ["-" if np.isnan(share) else f"{share:.3f}", f"{peak:.2f}" if peak else "-"]
+        print(f"| {' | '.join(cells)} |")
 
 
 def agreement(arguments: argparse.Namespace) -> None:
     run = open_run(arguments.run)
     extractor = run.contender(arguments.extractor, "cpu").make()
     run.load_weights(extractor, arguments.extractor, 0)
-    shown = [item for item in (*run.queries, *run.gallery) if item.shows_target]
-    shown.sort(key=lambda item: -item.mask_fraction)
-    volumes: dict[str, int] = {}
-    order = []
-    for item in shown:  # the largest section of each scan first, then the second of each
-        volumes[item.volume_id] = volumes.get(item.volume_id, 0) + 1
-        order.append((volumes[item.volume_id], item.volume_id, item))
-    chosen = [item for *_, item in sorted(order, key=lambda place: place[:2])][: arguments.slices]
     metric = RelevanceRank(RelevanceRankOptions())
-    twins = {"float32": extractor.embed}
+    twins: dict[str, Callable[[Tensor], Tensor]] = {"float32": extractor.embed}
     if isinstance(extractor, Explainable):
-        twins = {p: extractor.for_explanation(p) for p in ("float32", "bfloat16")}
+        twins = {precision: extractor.for_explanation(precision) for precision in PRECISIONS}
     print("| slice | precision | rank correlation | RR, relax-xai | RR, cbirbench |\n|---|---|---|---|---|")
-    for item in chosen:
+    for item in largest_sections(run, arguments.slices):
         image = extractor.prepare(torch.from_numpy(pad_to_square(item.hu)[None]))
-        size = image.shape[-2:]
-        masks = iter(
-            block.render(*size) for block in RelaxOptions().design.blocks(arguments.masks // 100 * 100, 100)
-        )
+        size, count = image.shape[-2:], arguments.masks // 100 * 100
+        masks = iter(block.render(*size) for block in RelaxOptions().design.blocks(count, 100))
         relax_xai.relax.mask_generator = lambda *_, masks=masks, **__: iter([next(masks)])
-        other = published(image, Encoder(extractor.embed), arguments.masks)
+        other = published(image, Encoder(extractor.embed), count)
         theirs = relevance_rank(metric, item, other)
         for precision, embed in twins.items():
-            own = ours(embed, image, masks=arguments.masks // 100 * 100).importance
+            own = ours(embed, image, count).importance
             agreed = spearmanr(own.ravel(), other.ravel()).statistic
             rank = relevance_rank(metric, item, own)
             print(
@@ -153,7 +147,6 @@ def agreement(arguments: argparse.Namespace) -> None:
 def relevance_rank(metric: RelevanceRank, item, importance: np.ndarray) -> float:  # type: ignore[no-untyped-def]
     slices, nothing = Slices((item,)), np.zeros((1, 1), dtype=np.float32)
     ranking = Ranking(np.zeros((1, 0), dtype=np.int64), np.zeros((1, 0)))
-    assert to_native(importance, item.hu.shape).shape == item.hu.shape
     found = evidence(slices, slices, [nothing, nothing], ranking, {item.slice_id: importance})
     return float(metric.per_query(found)[0])
 

@@ -31,6 +31,7 @@ import torch
 from cbirbench_imagenet import Backbone, BackboneOptions
 from torch import Tensor
 
+from cbirbench.explain.passes import Passes
 from cbirbench.explain.relax import RelaxOptions, explain
 from cbirbench.interfaces import Precision
 
@@ -77,7 +78,8 @@ def compare(backbone: str, size: int, arguments: argparse.Namespace) -> None:
                 extractor.embed(batches[count])
 
     def relax_all() -> None:
-        explain(extractor.embed, images, options, name=backbone, advance=lambda _: None)
+        for image in images.split(1):
+            explain(Passes(extractor.embed, backbone), image, options)
 
     encode()
     relax_all()
@@ -119,7 +121,7 @@ def print_memory(counts: list[int]) -> None:
 def print_peak(count: int) -> None:
     extractor = Timed("test_efficientnet", 96, "cpu", "float32")
     image = torch.rand(1, 1, 96, 96)
-    explain(extractor.embed, image, RelaxOptions(masks=count), name="", advance=lambda _: None)
+    explain(Passes(extractor.embed, "encoder"), image, RelaxOptions(masks=count))
     print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}")
 
 

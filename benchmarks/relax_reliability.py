@@ -205,7 +205,9 @@ def print_method(
         maps, agreements, reliabilities, ranks = [], [], [], []
         for number in range(repetitions):
             importance, reliability = row.map(kind, number * count, count, estimator)
-            used = sums(row, number * count, count) if kind == "plain" else np.zeros(2)[:, None, None]
+            # The first of each antithetic pair is a mask of the plain row: half as many, from half as far.
+            half = 1 if kind == "plain" else 2
+            used = sums(row, number * count // half, count // half)
             reference = np.divide(*(all_sums - used))
             agreements.append(spearmanr(importance.ravel(), reference.ravel()).statistic)
             maps.append(importance.ravel())

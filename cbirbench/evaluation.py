@@ -277,7 +277,7 @@ def _retrievals(
             found,
             title=f"{query.slice_id}, {why} (MAP@{shown} {100 * value:.0f} %)",
         )
-        rows.append({"file": file, "query_id": query.slice_id, "why": one.why, "map": value})
+        rows.append({"file": file, "query_id": query.slice_id, "why": one.why, "map": value, "shown": shown})
     return rows
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cbirbench import keys
-from cbirbench.explain.attention import attention_table
+from cbirbench.explain.attention import attention_summary, attention_table
 from cbirbench.explain.controls import CONTROLS, control_map
 from cbirbench.explain.native import to_native
 from cbirbench.explain.relax import Explanation
 from cbirbench.interfaces import Progress
 from cbirbench.plan import Plan
 from cbirbench.ranking import Ranking
+from cbirbench.report.explanations import RELEVANCE_RANK
 from cbirbench.results import RunOutcome
 from cbirbench.scoring import evidence, scored
 from cbirbench.slices import Slices
@@ -24,8 +25,6 @@ from cbirbench.store import Store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-RELEVANCE_RANK = "relevance-rank"
 
 
 def explained_rows(
@@ -108,7 +107,7 @@ def control_rows(
     due = [
         (metric, plugin)
         for metric, plugin in zip(plan.metrics, plan.metric_plugins, strict=True)
-        if metric.needs == "explanations"
+        if metric.needs == "explanations" and not metric.depth  # a control retrieves nothing
     ]
     if not due:
         return []
@@ -169,17 +168,21 @@ def explanation_summary(
     first = next(iter(by_extractor.values()))[0]
     return {
         "chance": _mean(row["chance"] for row in first.explained),
-        "extractors": {name: _of_extractor(runs) for name, runs in by_extractor.items()},
+        "extractors": {name: _of_extractor(runs, controls) for name, runs in by_extractor.items()},
         "controls": _controls(controls),
     }
 
 
-def _of_extractor(runs: Sequence[RunOutcome]) -> dict[str, Any]:
+def _of_extractor(runs: Sequence[RunOutcome], controls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     rows = [row for run in runs for row in run.explained]
     masks = [row["masks"] for row in rows if row["masks"]]
     sure = [row["reliability"] for row in rows if math.isfinite(row["reliability"])]
+    # What its scores are to be compared with: the same queries, those with a map that has an order.
+    sound = [[row for row in run.explained if not row["problem"]] for run in runs]
     return {
         "explained": len(rows),
+        "chance": _mean(_mean(row["chance"] for row in of_run) for of_run in sound if of_run),
+        "controls": _controls(controls, {row["query_id"] for of_run in sound for row in of_run}),
         "masks": {
             "mean": _mean(masks),
             "lowest": min(masks, default=None),
@@ -198,27 +201,21 @@ def _of_extractor(runs: Sequence[RunOutcome]) -> dict[str, Any]:
 
 def _attention(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Mean shares of each tissue over all maps that have any."""
-    by_tissue: dict[tuple[str, bool], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        by_tissue.setdefault((row["tissue"], row["target"]), []).append(row)
-    return [
-        {
-            "tissue": tissue,
-            "target": target,
-            **{
-                name: _mean(row[name] for row in found if math.isfinite(row["importance"]))
-                for name in ("area", "importance", "top_tenth")
-            },
-        }
-        for (tissue, target), found in by_tissue.items()
-    ]
+    import pandas as pd
+
+    found: Any = attention_summary(pd.DataFrame(rows)) if rows else pd.DataFrame()
+    kept: list[dict[str, Any]] = found.to_dict("records")
+    return kept
 
 
-def _controls(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def _controls(
+    rows: Sequence[Mapping[str, Any]], queries: Collection[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Means over queries of each control on each metric; over some queries only, where they are given."""
     found: dict[str, dict[str, list[float]]] = {}
     for row in rows:
         values = found.setdefault(row["control"], {}).setdefault(row["metric"], [])
-        if math.isfinite(row["value"]):
+        if math.isfinite(row["value"]) and (queries is None or row["query_id"] in queries):
             values.append(row["value"])
     return {
         control: {
@@ -228,6 +225,6 @@ def _controls(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _mean(values: Iterable[float]) -> float | None:
-    found = [float(value) for value in values]
+def _mean(values: Iterable[float | None]) -> float | None:
+    found = [float(value) for value in values if value is not None]
     return float(np.mean(found)) if found else None

@@ -147,11 +147,12 @@ def guarded(step: str, call: Callable[[], Result], *, out_of_memory: MissingErro
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device's or the machine's memory was too small; torch has no error of its own for a CPU's."""
+    """Whether memory was too small; torch has no error of its own for a CPU's, and libraries have theirs."""
     import torch
 
+    says = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        isinstance(error, RuntimeError) and any(text in str(error) for text in says)
     )
 
 

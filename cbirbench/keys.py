@@ -105,7 +105,9 @@ def similarities(relax: RelaxOptions, shaped_by: ShapedBy, item: CTSlice) -> str
             "fill": relax.fill,
             "precision": relax.precision,
             "batch_size": relax.batch_size,
-            "source": [registry.source_digest(f"cbirbench.explain.{name}") for name in ("masks", "relax")],
+            "source": [
+                registry.source_digest(f"cbirbench.explain.{name}") for name in ("masks", "passes", "relax")
+            ],
         }
     )
 

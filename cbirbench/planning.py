@@ -43,18 +43,20 @@ def build(request: Request) -> Plan:
     assert isinstance(run_options, RunOptions) and isinstance(relax, RelaxOptions)
     benchmark_options = resolve_benchmark(settings, benchmark_plugin, request.data)
     benchmark: Benchmark = registry.make(benchmark_plugin, benchmark_options)
+    dict(benchmark.structures)  # a benchmark may read the names from a file: now, not after hours
     metric_plugins, metrics = _metrics(settings, request.metrics)
     device = choose_device(request.device)
     relax = relax.model_copy(update={"precision": resolved(relax.precision, device)})
     sources = benchmark.sources()
     _check_sources(sources, request.benchmark)
     contenders = _contenders(settings, request.extractors, device, run_options.runs)
-    if not any(metric.needs == "explanations" for metric in metrics) and not request.explain_queries:
+    explains = bool(request.explain_queries) or any(m.needs == "explanations" for m in metrics)
+    if not explains:
         settings.disregard("relax")
     if not any(contender.trained for contender in contenders):
         settings.disregard("run", "runs")
     notes = [*leftovers(settings, assignments), *_idle_curves(run_options, metrics, contenders)]
-    if relax.masks < relax.grid**2:
+    if explains and relax.masks < relax.grid**2:
         notes.append(
             f"{relax.masks} masks are fewer than the {relax.grid**2} cells of a mask's grid: maps are mostly "
             "noise. See their reliability."

@@ -147,6 +147,8 @@ def relax_options(summary: Mapping[str, Any], request: QueryRequest, device: str
         UsageError: An assignment is of something else than relax, or does not fit.
     """
     values = dict(summary["relax"])
+    if device != summary["device"]:
+        values["precision"] = "auto"  # the run's may be slow here
     fields = RelaxOptions.model_fields
     for given in parse_assignments(request.assignments):
         if given.name != "relax":

@@ -28,6 +28,7 @@ EXPLANATIONS_TABLE = "explanations.parquet"
 ATTENTION_TABLE = "attention.parquet"
 CONTROLS_TABLE = "controls.parquet"
 CURVES_FIGURE = "figures/curves.png"
+RETRIEVALS = "figures/retrieval"
 
 FILES = {
     REPORT_FILE: "the table and what it means, for people",
@@ -140,8 +141,12 @@ def check_free(out: Path, key: str) -> None:
 
 def claim(out: Path, key: str, command: str) -> None:
     """Take a folder for a run, after `check_free`; until `finish` it counts as a run that was cut off."""
+    import shutil
+
     check_free(out, key)
     write_text(out / STATE_FILE, json.dumps({"key": key, "command": command, "finished": False}, indent=1))
+    # Which queries are best and worst may be others than before, after an update of a plugin.
+    shutil.rmtree(out / RETRIEVALS, ignore_errors=True)
 
 
 def release(out: Path) -> None:

@@ -17,12 +17,12 @@ from cbirbench.explain.native import to_native
 from cbirbench.explain.relax import Explanation
 from cbirbench.figures.explained_retrieval import ShownSlice, draw_explained_retrieval
 from cbirbench.ranking import Ranking
+from cbirbench.results import RETRIEVALS
 from cbirbench.slices import CTSlice, Slices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FOLDER = "figures/retrieval"
 
 LONGEST_NAME = 100
 """Characters of an id that a file's name takes; systems allow 255 bytes, and fewer of a whole path."""
@@ -79,12 +79,12 @@ def choose(queries: Slices, precision: NDArray[np.float64]) -> list[Chosen]:
         (position for position, item in enumerate(queries) if item.shows_target),
         key=lambda position: (-precision[position], queries[position].slice_id),
     )
-    places = {"best": 0, "median": len(order) // 2, "worst": len(order) - 1}
+    places = {"best": 0, "worst": len(order) - 1, "median": len(order) // 2}
     found: dict[int, str] = {}
     for why, place in places.items():
         if order and order[place] not in found:
             found[order[place]] = why
-    return [Chosen(position, why) for position, why in found.items()]
+    return [Chosen(position, found[position]) for position in order if position in found]
 
 
 def asked_for(queries: Slices, ids: Sequence[str]) -> list[Chosen]:
@@ -179,4 +179,4 @@ def figure_file(extractor: str, slice_id: str) -> str:
     if name != slice_id or name[:1] in ("", ".") or len(name) > LONGEST_NAME or reserved:
         digest = hashlib.sha256(slice_id.encode()).hexdigest()[:8]
         name = f"slice_{name[:LONGEST_NAME]}_{digest}"
-    return f"{FOLDER}/{extractor}/{name}.png"
+    return f"{RETRIEVALS}/{extractor}/{name}.png"

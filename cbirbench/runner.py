@@ -51,6 +51,8 @@ def execute(plan: Plan, out: Path, store: Store, progress: Progress, command: st
     check_depth(plan, gallery)
     asked_for(queries, plan.request.explain_queries or ())
     announce_long_work(plan, gallery, queries, store, progress)
+    # First, so that a metric that fails does so before hours of training.
+    controls = control_rows(plan, gallery, queries, store, progress)
     results.claim(out, key, command)
     results.write_slices(out, gallery, queries, pixels=plan.request.pixels)
     outcomes = []
@@ -59,7 +61,6 @@ def execute(plan: Plan, out: Path, store: Store, progress: Progress, command: st
             outcome = run_once(plan, contender, run, gallery, queries, out, store, progress)
             results.write_outcome_arrays(out, outcome)
             outcomes.append(outcome.without_arrays())
-    controls = control_rows(plan, gallery, queries, store, progress)
     for path in store.discarded:
         progress.note(f"A damaged cache entry was thrown away and made again: {path.name}")
     results.write_tables(out, plan.benchmark_plugin.name, gallery, queries, outcomes, controls)

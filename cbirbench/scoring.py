@@ -10,19 +10,17 @@ import numpy as np
 
 from cbirbench.errors import MissingError, PluginError
 from cbirbench.explain.native import to_native
+from cbirbench.explain.passes import Passes
 from cbirbench.explain.relax import Explanation, RelaxOptions, explain
 from cbirbench.extraction import Result, guarded, prepared
 from cbirbench.interfaces import Evidence, Explainable, Extractor, Metric, Progress
 from cbirbench.plan import Contender
 from cbirbench.ranking import Ranking
-from cbirbench.slices import CTSlice, Slices, square_batches
+from cbirbench.slices import CTSlice, Slices, pad_to_square
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
-
-EXPLAINED_TOGETHER = 8
-"""Images that share one rendering of the masks; their maps are handed on as soon as they are made."""
 
 
 def explanations(
@@ -35,7 +33,7 @@ def explanations(
     advance: Callable[[int], None],
     progress: Progress,
 ) -> Iterator[tuple[CTSlice, Explanation]]:
-    """Explain slices, a few at a time; maps have the extractor's image size.
+    """Explain slices, one by one; maps have the extractor's image size.
 
     Args:
         contender: Its name, for messages, and its device.
@@ -50,29 +48,17 @@ def explanations(
         PluginError: The extractor failed on a masked image.
         MissingError: Memory was too small for a single image.
     """
-    at_once: int | None = None
 
     def narrowed(size: int) -> None:
-        nonlocal at_once
-        at_once = size
         progress.note(f"{contender.name}: memory ran out; {size} masked images at a time from here on.")
 
-    embed = masked_embed(extractor, relax)
-    for positions, hu in square_batches(Slices(tuple(items)), EXPLAINED_TOGETHER):
-        together = [items[position] for position in positions]
-        images = prepared(extractor, hu, device=contender.context.device, name=contender.name)
-        work = partial(
-            explain,
-            embed,
-            images,
-            relax,
-            name=contender.name,
-            known=[(known or {}).get(item.slice_id, np.empty(0)) for item in together],
-            advance=advance,
-            at_once=at_once,
-            narrowed=narrowed,
-        )
-        yield from zip(together, guarded_explaining(contender.name, work), strict=True)
+    passes = Passes(masked_embed(extractor, relax), contender.name, narrowed)
+    for item in items:
+        hu = pad_to_square(item.hu)[None]
+        image = prepared(extractor, hu, device=contender.context.device, name=contender.name)
+        seen = None if known is None else known.get(item.slice_id)
+        work = partial(explain, passes, image, relax, known=seen, advance=advance)
+        yield item, guarded_explaining(contender.name, work)
 
 
 def guarded_explaining(name: str, call: Callable[[], Result]) -> Result:
@@ -139,9 +125,16 @@ def scored(metric: Metric, found: Evidence) -> NDArray[np.float64]:
     """One value a query, checked.
 
     Raises:
-        PluginError: The metric gives something else.
+        PluginError: The metric failed, or gives something else.
     """
-    return _checked_values(metric, metric.per_query(found), len(found.query_labels))
+    values = guarded(
+        f"The metric {metric.name!r}",
+        lambda: metric.per_query(found),
+        out_of_memory=MissingError(
+            f"The metric {metric.name!r} ran out of memory.", "Free memory, or leave it out of --metrics."
+        ),
+    )
+    return _checked_values(metric, values, len(found.query_labels))
 
 
 def _checked_values(metric: Metric, values: Any, count: int) -> NDArray[np.float64]:

@@ -67,6 +67,7 @@ ORDER = [
     "permutation",
     "explain.controls",
     "explain.relax",
+    "explain.passes",
     "explain.precision",
     "explain.reliability",
     "explain.estimators",

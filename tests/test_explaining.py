@@ -243,9 +243,8 @@ def extractor_with_a_twin(contender: Contender) -> tuple[Any, Explained]:
 
 
 def test_an_explainable_extractors_twin_is_made_once_and_only_when_needed(
-    contender: Contender, items: list[CTSlice], store: Store, monkeypatch: pytest.MonkeyPatch
+    contender: Contender, items: list[CTSlice], store: Store
 ) -> None:
-    monkeypatch.setattr("cbirbench.scoring.EXPLAINED_TOGETHER", 1)
     plain, _ = explaining(contender, items, relax_of(20, precision="bfloat16"), Store(store.folder / "plain"))
     extractor, asked = extractor_with_a_twin(contender)
     found, by_itself = explaining(contender, items, relax_of(20, precision="bfloat16"), store, extractor)

@@ -214,9 +214,17 @@ def outcome(extractor: str, run: int, explained: Any, attention: Any = ()) -> Ru
     )  # fmt: skip
 
 
-def row(masks: int, reliability: float, problem: str = "", zero_masks: int = 0) -> dict[str, Any]:
+def row(
+    masks: int,
+    reliability: float,
+    problem: str = "",
+    zero_masks: int = 0,
+    query: str = "q",
+    chance: float = 0.25,
+) -> dict[str, Any]:
     return {
-        "chance": 0.25,
+        "query_id": query,
+        "chance": chance,
         "masks": masks,
         "reliability": reliability,
         "problem": problem,
@@ -239,30 +247,50 @@ def test_the_summary_by_hand() -> None:
         outcome(
             "a",
             0,
-            [row(100, 0.5), row(0, math.nan, "zero")],
+            [row(100, 0.5), row(0, math.nan, "zero", query="r", chance=0.75)],
             [tissue("fat", 0.5, 0.25), tissue("fat", 0.9, math.nan)],
         ),
         outcome(
-            "a", 1, [row(300, 0.75, zero_masks=4), row(300, math.nan, "flat")], [tissue("fat", 0.5, 0.75)]
+            "a",
+            1,
+            [row(300, 0.75, zero_masks=4), row(300, math.nan, "flat", query="r", chance=0.75)],
+            [tissue("fat", 0.5, 0.75)],
         ),
         outcome("b", 0, []),
     ]
     controls = [
-        {"control": "center-map", "metric": "relevance-rank", "value": value}
-        for value in (0.5, math.nan, 0.25)
-    ] + [{"control": "center-map", "metric": "coverage", "value": math.nan}]
+        {"control": "center-map", "metric": "relevance-rank", "query_id": query, "value": value}
+        for query, value in (("q", 0.5), ("s", math.nan), ("r", 0.25))
+    ] + [{"control": "center-map", "metric": "coverage", "query_id": "q", "value": math.nan}]
     assert explanation_summary(outcomes, controls) == {
-        "chance": 0.25,
+        "chance": 0.5,
         "extractors": {
             "a": {
                 "explained": 4,
+                # Of the one query that has a map with an order.
+                "chance": 0.25,
+                "controls": {
+                    "center-map": {
+                        "relevance-rank": {"mean": 0.5, "defined": 1},
+                        "coverage": {"mean": None, "defined": 0},
+                    }
+                },
                 "masks": {"mean": pytest.approx(700 / 3), "lowest": 100, "highest": 300},
                 "reliability": {"mean": 0.625, "lowest": 0.5, "undefined": 2},
                 "problems": {"zero": 1, "flat": 1},
                 "zero_masks": 4,
                 "attention": [
                     # A map without shares is left out, its area as well.
-                    {"tissue": "fat", "target": False, "area": 0.5, "importance": 0.5, "top_tenth": 0.25}
+                    {
+                        "tissue": "fat",
+                        "target": False,
+                        "queries": 2,
+                        "area": 0.5,
+                        "importance": 0.5,
+                        "top_tenth": 0.25,
+                        "importance_ratio": 1.0,
+                        "top_tenth_ratio": 0.5,
+                    }
                 ],
             }
         },

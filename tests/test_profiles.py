@@ -31,6 +31,7 @@ from cbirbench_simsiam import (
 from torch import Tensor, nn
 
 from cbirbench.datasets.msd import Decathlon, DecathlonOptions
+from cbirbench.explain.passes import Passes
 from cbirbench.explain.relax import RelaxOptions, explain
 from cbirbench.interfaces import Context, Evidence, Options, ProfileName
 from cbirbench.plan import Contender, Plan, Request
@@ -352,7 +353,7 @@ class Corner:
 def test_relax_map_is_the_ratio_of_cosine_weighted_masks(profile: ProfileName) -> None:
     options = resolved(profile, RelaxOptions, "relax").model_copy(update={"masks": 20, "grid": 3})
     image = torch.full((1, 1, 6, 6), 1.0)
-    (found,) = explain(Corner().embed, image, options, name="corner", advance=lambda done: None)
+    found = explain(Passes(Corner().embed, "corner"), image, options)
     (bank,) = options.design.blocks(20, 20)
     masks = bank.render(6, 6)[:, 0].double().numpy()
     first = masks[:, 0, 0]

@@ -11,8 +11,8 @@ from cbirbench.explain.relax import Explanation, RelaxOptions
 from cbirbench.interfaces import Explainable
 from cbirbench.plan import Contender, Request
 from cbirbench.planning import build
-from cbirbench.scoring import EXPLAINED_TOGETHER, _checked_values, explanations, masked_embed
-from cbirbench.slices import CTSlice, Slices, square_batches
+from cbirbench.scoring import _checked_values, explanations, masked_embed
+from cbirbench.slices import CTSlice
 
 pytestmark = pytest.mark.usefixtures("fake_plugins")
 
@@ -68,15 +68,6 @@ def short_of_memory(extractor: Any, most: int, error: Exception) -> tuple[Any, l
     return extractor, sizes
 
 
-def test_explained_together_are_slices_of_one_size_each_once() -> None:
-    items = [a_slice(f"a{i}", 4, 4) for i in range(19)] + [a_slice(f"b{i}", 6, 5) for i in range(3)]
-    batches = square_batches(Slices(tuple(items)), EXPLAINED_TOGETHER)
-    groups = [[items[position] for position in positions] for positions, _ in batches]
-    assert [len(group) for group in groups] == [8, 8, 3, 3]
-    assert all(len({item.side for item in group}) == 1 for group in groups)
-    assert sorted(item.slice_id for group in groups for item in group) == sorted(s.slice_id for s in items)
-
-
 def test_slices_of_several_sizes_are_explained_each_at_its_own(contender: Contender) -> None:
     items = [a_slice("a", 8, 8), a_slice("b", 6, 5), a_slice("c", 8, 7)]
     found = explained(contender, contender.make(), items, Notes())
@@ -130,7 +121,7 @@ def test_what_the_twin_raises_names_the_extractor(contender: Contender) -> None:
 def test_with_little_memory_the_same_numbers_come_in_smaller_batches(
     contender: Contender, error: Exception, most: int
 ) -> None:
-    items = [a_slice(f"a{i}", 8, 8) for i in range(EXPLAINED_TOGETHER + 2)]
+    items = [a_slice(f"a{i}", 8, 8) for i in range(4)]
     plenty = explained(contender, contender.make(), items, Notes())
     extractor, sizes = short_of_memory(contender.make(), most, error)
     notes = Notes()

@@ -6,13 +6,15 @@ question: how similar, on average, are the masked images that show a pixel?
 - ``ratio``: ``R = sum(s_n M_n) / sum(M_n)``, RELAX as its authors' programs compute it.
 - ``mean``: ``R = sum(s_n M_n) / N``, eq. 4 as printed. It is the ratio map times the sampled mean mask, so it
   carries that mask's noise.
-- ``regression``: the cells of a grid are kept independently, so the population's ratio is
-  ``E[s] + (1 - keep) * sum_c w_c b_c``, with ``b_c`` the main effect of keeping cell ``c`` (the coefficient
-  of a linear regression of ``s`` on the grids) and ``w_c`` how strongly a pixel is covered by the cell,
-  averaged over shifts. Ridge regression estimates the effects; the ratio map of what it leaves unexplained
-  is added, which keeps the estimate on the ratio's scale and, as masks are added, on its limit.
+- ``regression``: the cells of a grid are kept independently, so for masks of one shift the ratio's limit is
+  ``E[s] + (1 - keep) * sum_c w_c b_c``, with ``w_c`` how strongly a pixel is covered by cell ``c`` and
+  ``b_c`` the main effect of keeping that cell (the coefficient of a linear regression of ``s`` on the grids).
+  Ridge regression estimates effects that all shifts have in common, mapped with ``w_c`` averaged over shifts.
+  The ratio map of what they leave unexplained is added: interactions, and what differs between shifts. So the
+  estimate has the ratio's scale and, as masks are added, its limit.
 
-Uncertainty is the spread of the similarities about the importance, ``sum((s_n - R)^2 M_n) / sum(M_n)``.
+Uncertainty is the spread of the similarities of the masked images that show a pixel, about their own mean:
+``sum((s_n - r)^2 M_n) / sum(M_n)`` with ``r`` the ratio, whatever the estimator.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 Estimator = Literal["ratio", "mean", "regression"]
 
 SUMMED_AT_ONCE = 4096
-"""Masks drawn at a time when maps are added up: their memory does not grow with the number of masks."""
+"""Masks drawn at a time when maps are added up. Regression holds the cells of all: 400 bytes a mask."""
 
 PENALTIES = 10.0 ** np.arange(-3, 4)
 """Ridge penalties to choose from, relative to the variance that one cell has over all masks."""
@@ -43,7 +45,7 @@ class Estimate:
 
     Attributes:
         importance: How similar the masked images are that show a pixel.
-        uncertainty: The spread of their similarities; its square root is on the scale of importance.
+        uncertainty: The variance of their similarities; its square root is on the scale of importance.
         halves: Importance from either half of the masks alone, ``(2, height, width)``.
     """
 
@@ -82,8 +84,7 @@ def estimate(
         else:
             maps = base + sums[:3] / shown
         first, second = sums[3:] / shown[2]
-        # The spread about the ratio, and how far the importance lies from it: no difference of large sums.
-        spread = np.maximum(second - first**2, 0.0) + (maps[2] - first) ** 2
+        spread = np.maximum(second - first**2, 0.0)
     return Estimate(maps[2], spread, maps[:2])
 
 

@@ -7,7 +7,7 @@ The method is that of Wickstrøm et al. 2023, "RELAX: Representation learning ex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -15,18 +15,15 @@ import numpy as np
 import torch
 from pydantic import model_validator
 
-from cbirbench.errors import PluginError
 from cbirbench.explain.estimators import Estimator, estimate, keep_certain
-from cbirbench.explain.masks import MaskBlock, MaskDesign, Shifts, shift_weights
+from cbirbench.explain.masks import MaskDesign, Shifts, shift_weights
+from cbirbench.explain.passes import Passes
 from cbirbench.explain.reliability import split_half_reliability
-from cbirbench.extraction import is_out_of_memory
 from cbirbench.interfaces import Options, option
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
-
-    Embed = Callable[[Tensor], Tensor]
 
 CHECKED_EVERY = 250
 """Masks between two looks at a map's reliability, where masks are added until it is reached."""
@@ -49,7 +46,12 @@ class RelaxOptions(Options):
         "none: always use all.",
     )
     grid: int = option(
-        7, ge=2, description="Cells along each side of a mask's grid.", unit="cells", source="released code"
+        7,
+        ge=2,
+        le=32,
+        description="Cells along each side of a mask's grid.",
+        unit="cells",
+        source="released code",
     )
     keep: float = option(
         0.5, gt=0, lt=1, description="Probability that a cell of the grid is kept.", source="released code"
@@ -91,6 +93,7 @@ class RelaxOptions(Options):
     batch_size: int | None = option(
         None,
         ge=1,
+        le=4096,
         description="Masked images a forward pass, halved where memory runs out; none: by the images' size.",
         unit="images",
         protocol=False,
@@ -141,105 +144,71 @@ class Explanation:
 
     @property
     def zero_masks(self) -> int:
-        """Masked images that embedded to zero: they have kept nothing, and their similarity is 0."""
+        """Masked images of similarity 0: they embed to zero, or share nothing with the whole image."""
         return int((self.similarities == 0).sum())
 
 
 def explain(
-    embed: Embed,
-    images: Tensor,
+    passes: Passes,
+    image: Tensor,
     options: RelaxOptions,
     *,
-    name: str,
-    known: Sequence[NDArray[np.float64]] = (),
-    advance: Callable[[int], None],
-    at_once: int | None = None,
-    narrowed: Callable[[int], None] = lambda size: None,
-) -> list[Explanation]:
-    """Explain prepared images, all with the same masks.
+    known: NDArray[np.float64] | None = None,
+    advance: Callable[[int], None] = lambda masks: None,
+) -> Explanation:
+    """Explain one prepared image.
 
-    The similarity of a masked image is the cosine between its embedding and that of the whole image. Each
-    block of masks is rendered once for all images, so giving several images at a time spreads its cost; no
-    mask is rendered to add up the maps.
+    The similarity of a masked image is the cosine between its embedding and that of the whole image. No mask
+    is rendered to add up the maps.
 
     Args:
-        embed: Embeds prepared images; see `cbirbench.interfaces.Explainable`.
-        images: What the extractor's `prepare` returned, float32, shape ``(n, channels, height, width)``.
+        passes: Embeds images; to be shared by all images of an extractor.
+        image: What the extractor's `prepare` returned, float32, shape ``(1, channels, height, width)``.
         options: Masks and estimator.
-        name: The extractor's, for messages.
-        known: Per image the similarities to the first masks, from an earlier call; whole blocks of them are
-            not computed again, and the result is the same.
-        advance: Is told how many masks were just dealt with, ``n * options.masks`` in all.
-        at_once: Most masked images a forward pass, where memory ran out before; none: as the options say.
-        narrowed: Is told the new batch size whenever memory ran out and the batch was halved.
+        known: Similarities to the first masks, from an earlier call. Whole blocks of them are not computed
+            again, and the result is the same to the last digit.
+        advance: Is told how many masks were just dealt with, `options.masks` in all.
 
     Raises:
-        PluginError: `embed` returned something of a wrong shape.
-        UsageError: The images are smaller than the grid.
-        torch.OutOfMemoryError: Memory is too small for one image; a CPU's is another error, see
+        PluginError: The embeddings have a wrong shape.
+        UsageError: The image is smaller than the grid.
+        torch.OutOfMemoryError: Memory is too small for a single masked image; a CPU's is another error, see
             `cbirbench.extraction.is_out_of_memory`.
     """
-    _, _, height, width = images.shape
+    height, width = image.shape[-2:]
     for side in (height, width):
         shift_weights(options.grid, side, options.shifts)  # refuses images that are too small
-    size = options.block_size(height, width, images.device.type)
-    work = _Passes(embed, name, min(size, at_once or size), narrowed)
-    rows = [_Row(given, options.masks) for given in (known or [np.empty(0)] * len(images))]
-    whole: dict[int, Tensor] = {}
+    size = options.block_size(height, width, image.device.type)
+    given = np.empty(0) if known is None else known
+    similarities = np.empty(options.masks)
+    whole: Tensor | None = None
     ahead = CHECKED_EVERY
     with torch.inference_mode():
         for block in options.design.blocks(options.masks, size):
-            for i in _missing(rows, block, size):
-                if i not in whole:
-                    # One by one: a batch's last digits depend on what else is in it.
-                    whole[i] = work.whole(images[i : i + 1])
-                    rows[i].problem = _problem(whole[i], images[i], options.fill)
-            if missing := _missing(rows, block, size):
-                masks = block.render(height, width, images.device)
-                found = [work.similarities(images[i : i + 1], masks, whole[i], options.fill) for i in missing]
-                for i, similarities in zip(missing, torch.stack(found).cpu().numpy(), strict=True):
-                    rows[i].values[block.start : block.stop] = similarities
-            for row in rows:
-                row.count = block.stop if row.open else row.count
-                advance(len(block))
+            # A block's last digits depend on how many masks are in it.
+            if block.stop <= len(given) and (len(block) == size or block.stop == len(given)):
+                similarities[block.start : block.stop] = given[block.start : block.stop]
+            else:
+                if whole is None:
+                    whole = passes.direction(image)
+                    problem = _unexplainable(whole, image, options.fill)
+                    if problem:
+                        advance(options.masks - block.start)
+                        return _undefined(problem, similarities[:0], height, width)
+                masks = block.render(height, width, image.device)
+                found = passes.similarities(image, masks, whole, options.fill)
+                similarities[block.start : block.stop] = found.cpu().numpy()
+            advance(len(block))
             if options.until_reliable is not None and ahead <= block.stop < options.masks:
                 ahead = (block.stop // CHECKED_EVERY + 1) * CHECKED_EVERY
-                for row in rows:
-                    if (
-                        row.open
-                        and _mapped(row, options, height, width).reliability >= options.until_reliable
-                    ):
-                        row.reliable = True
-    return [_mapped(row, options, height, width) for row in rows]
+                so_far = mapped(similarities[: block.stop], options, height, width)
+                if so_far.reliability >= options.until_reliable:
+                    advance(options.masks - block.stop)
+                    return so_far
+    return mapped(similarities, options, height, width)
 
 
-class _Row:
-    """The similarities of one image, as far as they are known."""
-
-    def __init__(self, given: NDArray[np.float64], masks: int) -> None:
-        self.given = min(len(given), masks)
-        self.values = np.full(masks, np.nan)
-        self.values[: self.given] = given[: self.given]
-        self._ends = len(given)
-        self.count = 0
-        self.reliable = False
-        self.problem = ""
-
-    @property
-    def open(self) -> bool:
-        """Whether more masks are to be added."""
-        return not self.problem and not self.reliable
-
-    def has(self, block: MaskBlock, size: int) -> bool:
-        """Whether a block is known as it would be computed: its last digit depends on the block's length."""
-        return block.stop <= self.given and (len(block) == size or block.stop == self._ends)
-
-
-def _missing(rows: Sequence[_Row], block: MaskBlock, size: int) -> list[int]:
-    return [i for i, row in enumerate(rows) if row.open and not row.has(block, size)]
-
-
-def _problem(whole: Tensor, image: Tensor, fill: float) -> str:
+def _unexplainable(whole: Tensor, image: Tensor, fill: float) -> str:
     """Why an image cannot be explained; empty where it can."""
     if not bool(torch.isfinite(whole).all()):
         return "the embedding of the whole image is not finite"
@@ -248,76 +217,25 @@ def _problem(whole: Tensor, image: Tensor, fill: float) -> str:
     return "the prepared image is blank" if bool((image == fill).all()) else ""
 
 
-class _Passes:
-    """Forward passes in batches, which are halved for good where memory runs out."""
-
-    def __init__(self, embed: Embed, name: str, size: int, narrowed: Callable[[int], None]) -> None:
-        self._embed, self._name, self._size, self._narrowed = embed, name, size, narrowed
-
-    def whole(self, image: Tensor) -> Tensor:
-        """The direction of one whole image, shape ``(d,)``."""
-        return self._directions(1, lambda _: image)[0]
-
-    def similarities(self, image: Tensor, masks: Tensor, whole: Tensor, fill: float) -> Tensor:
-        """Cosines of one image under each mask with its whole; 0 where a masked image embeds to zero."""
-        directions = self._directions(len(masks), lambda part: _masked(image, masks[part], fill))
-        if directions.shape[1] != len(whole):
-            raise self._unusable(
-                f"{directions.shape[1]} values for a masked image, {len(whole)} for a whole one"
-            )
-        return directions @ whole
-
-    def _directions(self, count: int, images: Callable[[slice], Tensor]) -> Tensor:
-        """Embeddings of so many images, scaled to length 1, in float64; a zero embedding stays zero."""
-        found: list[Tensor] = []
-        start = 0
-        while start < count:
-            try:
-                batch = images(slice(start, start + self._size))
-                found.append(self._unit(batch))
-            except Exception as error:
-                if self._size == 1 or not is_out_of_memory(error):
-                    raise
-                self._size = min(self._size, count - start) // 2 or 1
-                error.__traceback__ = None  # it holds the tensors that filled the memory
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
-                self._narrowed(self._size)
-            else:
-                start += len(batch)
-        return torch.cat(found)
-
-    def _unit(self, batch: Tensor) -> Tensor:
-        embeddings = self._embed(batch)
-        if embeddings.ndim != 2 or len(embeddings) != len(batch):
-            raise self._unusable(f"shape {tuple(embeddings.shape)} for {len(batch)} images")
-        embeddings = embeddings.to(batch.device, torch.float64)
-        lengths = torch.sqrt((embeddings**2).sum(dim=1, keepdim=True))
-        return embeddings / lengths.where(lengths > 0, torch.ones_like(lengths))
-
-    def _unusable(self, received: str) -> PluginError:
-        return PluginError(
-            f"While RELAX explained it, {self._name}.embed returned {received}.",
-            "It must return embeddings of shape (images, d) for prepared images times masks in 0..1.",
-        )
-
-
-def _masked(image: Tensor, masks: Tensor, fill: float) -> Tensor:
-    return image * masks if fill == 0 else image * masks + fill * (1 - masks)
-
-
-def _mapped(row: _Row, options: RelaxOptions, height: int, width: int) -> Explanation:
-    """Maps from the similarities so far."""
-    similarities = row.values[: row.count].copy()
+def _undefined(problem: str, similarities: NDArray[np.float64], height: int, width: int) -> Explanation:
     nothing = np.full((height, width), np.nan, dtype=np.float32)
-    strange = int((~np.isfinite(similarities)).sum())
-    problem = row.problem
-    if not problem and strange:
+    return Explanation(nothing, nothing, float("nan"), similarities.copy(), problem)
+
+
+def mapped(similarities: NDArray[np.float64], options: RelaxOptions, height: int, width: int) -> Explanation:
+    """The maps that similarities to the first masks give.
+
+    Args:
+        similarities: One a mask, shape ``(masks,)``.
+        options: Masks and estimator.
+        height: Rows of the maps in pixels.
+        width: Columns of the maps in pixels.
+    """
+    if not np.isfinite(similarities).all():
         problem = "the embeddings of masked images are not finite"
-    if problem:
-        return Explanation(nothing, nothing, float("nan"), similarities, problem)
+        return _undefined(problem, similarities, height, width)
     found = estimate(options.design, similarities, height, width, options.estimator)
-    importance = found.importance
+    importance, problem = found.importance, ""
     if np.ptp(similarities) < 1e-12:
         # Sums would leave a pattern of rounding errors, which has an order.
         problem = "all masked images are equally similar to the whole one"
@@ -330,6 +248,6 @@ def _mapped(row: _Row, options: RelaxOptions, height: int, width: int) -> Explan
         importance=importance.astype(np.float32),
         uncertainty=found.uncertainty.astype(np.float32),
         reliability=float("nan") if problem else split_half_reliability(*found.halves),
-        similarities=similarities,
+        similarities=similarities.copy(),
         problem=problem,
     )

@@ -34,4 +34,4 @@ def split_half_reliability(first: NDArray[np.float64], second: NDArray[np.float6
             return float("nan")
         ranks.append(rankdata(flat))
     agreement = float(np.corrcoef(*ranks)[0, 1])
-    return max(0.0, 2 * agreement / (1 + agreement)) if agreement > 0 else 0.0
+    return 2 * agreement / (1 + agreement) if agreement > 0 else 0.0

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from cbirbench.report.explanations import RELEVANCE_RANK, Attention, Explained, Explanations
 from cbirbench.report.footnotes import control_title
 from cbirbench.report.markup import inline, table
-from cbirbench.report.scoreboard import DASH, Row, Scoreboard, correlation, heading, value_text
+from cbirbench.report.scoreboard import DASH, Row, Scoreboard, correlation, value_text
 
 
 def explanation_section(summary: Mapping[str, Any], board: Scoreboard) -> list[str]:
@@ -40,17 +40,20 @@ def _maps(board: Scoreboard, maps: Explanations) -> list[str]:
     ranked = RELEVANCE_RANK in board.metrics
     header = ["extractor", *(["RR, %", "chance, %", "RR/chance"] if ranked else [])]
     header += ["reliability, mean", "lowest", "masks, mean (lowest–highest)", "maps", "undefined"]
-    chance = _percent(maps.chance)
     rows = []
     for row in board.rows:
         item = board.explained(row)
         mean = row.scores[RELEVANCE_RANK].mean if ranked else math.nan
-        cells = [inline(row.title), *([_percent(mean), chance, board.over_chance(mean)] if ranked else [])]
+        cells = [inline(row.title)]
+        if ranked:
+            chance = _percent(maps.chance_of(row.extractor))
+            cells += [_percent(mean), chance, board.over_chance(mean, row.extractor)]
         cells += _trust(item) if item else [DASH] * 5
         rows.append(cells)
     for name, means in board.controls.items():
         if RELEVANCE_RANK in means:
             mean = means[RELEVANCE_RANK]
+            chance = _percent(maps.chance)
             cells = [f"*{inline(control_title(name))}*", _percent(mean), chance, board.over_chance(mean)]
             rows.append([*cells, *[""] * 5])
     return table(header, rows)
@@ -121,7 +124,6 @@ def _figures(summary: Mapping[str, Any], board: Scoreboard) -> list[str]:
     """The drawn retrievals, each with its score and why it was chosen."""
     names = {row.extractor: row.title for row in board.rows}
     runs = {row.extractor: row.runs for row in board.rows}
-    score = next((heading(metric) for metric in board.metrics if metric.startswith("map@")), "MAP")
     blocks = []
     for item in summary.get("figures") or ():
         extractor = str(item["extractor"])
@@ -131,13 +133,14 @@ def _figures(summary: Mapping[str, Any], board: Scoreboard) -> list[str]:
         value = item.get("map")
         reached = DASH if value is None or math.isnan(value) else f"{100 * value:.1f} %"
         chosen = f"{item['why']}, " if item.get("why") else ""
+        score = f"MAP@{item['shown']}" if item.get("shown") else "MAP"
         text = inline(f"{which}, query {item['query_id']} ({chosen}{score} {reached})")
         blocks.append([f"![{text}]({quote(str(item['file']))})", "", text])
     if not blocks:
         return []
     shown = (
-        "The query and its nearest slices with their maps beneath. Best, median and worst are chosen by "
-        f"{inline(score)}, not by the look of the maps."
+        "The query and its nearest slices with their maps beneath. Best, median and worst are chosen by the "
+        "MAP over the slices shown, not by the look of the maps."
     )
     return [shown, *(line for block in blocks for line in ["", *block])]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 RELEVANCE_RANK = "relevance-rank"
@@ -55,6 +55,9 @@ class Explained:
         problems: Why maps are undefined, and how many for that reason.
         zero_masks: Masked images that embedded to zero, their similarity counted as 0.
         attention: By tissue.
+        chance: The target organ's mean share of the slices whose map has an order: what its relevance rank is
+            to be compared with.
+        controls: What the controls score on the same slices, by control and metric.
     """
 
     maps: int
@@ -67,6 +70,8 @@ class Explained:
     problems: Mapping[str, int]
     zero_masks: int
     attention: tuple[Attention, ...]
+    chance: float = math.nan
+    controls: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def undefined(self) -> int:
@@ -106,9 +111,15 @@ class Explanations:
         """The metrics on explanations: relevance rank, and whatever controls were scored by."""
         return frozenset([RELEVANCE_RANK, *(name for means in self.controls.values() for name in means)])
 
-    def over_chance(self, mean: float) -> float:
-        """A mean relevance rank as a multiple of its chance level; NaN where either is unknown."""
-        return mean / self.chance if self.chance > 0 else math.nan
+    def chance_of(self, extractor: str) -> float:
+        """The chance level of an extractor's relevance rank, on its own queries where these are known."""
+        found = self.extractors.get(extractor)
+        return self.chance if found is None or math.isnan(found.chance) else found.chance
+
+    def controls_of(self, extractor: str) -> Mapping[str, Mapping[str, float]]:
+        """What the controls score on an extractor's own queries where these are known."""
+        found = self.extractors.get(extractor)
+        return (found.controls if found else None) or self.controls
 
 
 def explanations(summary: Mapping[str, Any]) -> Explanations | None:
@@ -116,15 +127,18 @@ def explanations(summary: Mapping[str, Any]) -> Explanations | None:
     entry = summary.get("explanations")
     if not entry:
         return None
-    controls = {
-        str(control): {str(metric): _number((found or {}).get("mean")) for metric, found in scored.items()}
-        for control, scored in (entry.get("controls") or {}).items()
-    }
     return Explanations(
         chance=_number(entry.get("chance")),
         extractors={str(name): _explained(item) for name, item in (entry.get("extractors") or {}).items()},
-        controls=controls,
+        controls=_controls(entry),
     )
+
+
+def _controls(entry: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    return {
+        str(control): {str(metric): _number((found or {}).get("mean")) for metric, found in scored.items()}
+        for control, scored in (entry.get("controls") or {}).items()
+    }
 
 
 def _explained(item: Mapping[str, Any]) -> Explained:
@@ -147,6 +161,8 @@ def _explained(item: Mapping[str, Any]) -> Explained:
             )
             for part in item.get("attention") or ()
         ),
+        chance=_number(item.get("chance")),
+        controls=_controls(item),
     )
 
 

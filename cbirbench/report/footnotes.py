@@ -21,7 +21,7 @@ from cbirbench.report.scoreboard import (
 FEW_PATIENTS = 10
 """Below this many query patients a report warns that they say little."""
 
-CONTROLS = {"random-map": "a map of random numbers", "center-map": "a map of the image's centre"}
+CONTROL_WORDS = {"random-map": "a map of random numbers", "center-map": "a map of the image's centre"}
 """What each control stands for, in words."""
 
 
@@ -150,7 +150,9 @@ def explanation_lines(board: Scoreboard) -> list[str]:
             lines.append(f"{row.title}: reliability undefined for {number}, left out of its mean.")
         if item.zero_masks:
             number = _counted(item.zero_masks, "masked image")
-            lines.append(f"{row.title}: {number} embedded to zero; the similarity was taken as 0.")
+            lines.append(
+                f"{row.title}: {number} of similarity 0 to the whole: embedded to zero, or nothing in common."
+            )
     return lines
 
 
@@ -167,14 +169,15 @@ def explanation_warnings(board: Scoreboard) -> list[str]:
         )
     for row in board.rows:
         as_good = []
-        for control, means in board.controls.items():
+        controls = board.explanations.controls_of(row.extractor) if board.explanations else {}
+        for control, means in controls.items():
             figures = [
-                f"{heading(metric)} {100 * row.scores[metric].mean:.1f} % against {100 * mean:.1f} %"
-                for metric, mean in means.items()
-                if row.scores[metric].mean <= mean
+                f"{heading(metric)} {100 * row.scores[metric].mean:.1f} % against {100 * means[metric]:.1f} %"
+                for metric in board.metrics
+                if metric in means and row.scores[metric].mean <= means[metric]
             ]
             if figures:
-                as_good.append(f"{CONTROLS.get(control, plain(control))} ({', '.join(figures)})")
+                as_good.append(f"{CONTROL_WORDS.get(control, plain(control))} ({', '.join(figures)})")
         if as_good:
             warnings.append(f"{row.title}: its maps find the organ no better than {' or '.join(as_good)}.")
     return warnings

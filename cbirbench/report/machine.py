@@ -64,8 +64,8 @@ def _trust(row: Row, metric: str, board: Scoreboard) -> dict[str, float]:
     if maps is None or not board.has_chance(metric):
         return {}
     return {
-        "chance": maps.chance,
-        "over_chance": maps.over_chance(row.scores[metric].mean),
+        "chance": maps.chance_of(row.extractor),
+        "over_chance": board.times_chance(row.scores[metric].mean, row.extractor),
         "reliability": found.reliability if found else math.nan,
     }
 

@@ -109,7 +109,7 @@ def _scores(board: Scoreboard) -> list[str]:
             figures = f"**{percent(score)}**" if score.best else percent(score)
             cells.append(f"{figures} {board.marks(row, metric)}".rstrip())
             if board.has_chance(metric):
-                cells += [board.over_chance(score.mean), board.reliability(row)]
+                cells += [board.over_chance(score.mean, row.extractor), board.reliability(row)]
         rows.append(cells)
     for name, means in board.controls.items():
         cells = [f"*{inline(control_title(name))}*", ""]

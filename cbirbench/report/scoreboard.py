@@ -126,9 +126,19 @@ class Scoreboard:
         """Whether a metric's chance level and its maps' reliability stand beside it."""
         return self.explanations is not None and metric == RELEVANCE_RANK
 
-    def over_chance(self, mean: float) -> str:
-        """A mean relevance rank as a multiple of its chance level, ``2.1×``; a dash where undefined."""
-        ratio = self.explanations.over_chance(mean) if self.explanations else math.nan
+    def times_chance(self, mean: float, extractor: str = "") -> float:
+        """A mean relevance rank as a multiple of its chance level; NaN where undefined.
+
+        Args:
+            mean: Of an extractor, or of a control.
+            extractor: Whose, as chance is that of its own queries; empty for a control.
+        """
+        chance = self.explanations.chance_of(extractor) if self.explanations else math.nan
+        return mean / chance if chance > 0 else math.nan
+
+    def over_chance(self, mean: float, extractor: str = "") -> str:
+        """`times_chance` as it stands in tables: ``2.1×``; a dash where undefined."""
+        ratio = self.times_chance(mean, extractor)
         return DASH if math.isnan(ratio) else f"{ratio:.1f}×"
 
     def reliability(self, row: Row) -> str:

@@ -115,7 +115,7 @@ def _metric(board: Scoreboard, metric: str) -> list[_Column]:
     cells += [Text() if mean is None else Text(percent_of(mean, math.nan) + blank) for mean in controls]
     columns = [_Column(heading(metric), cells)]
     if board.has_chance(metric):
-        ratios = [board.over_chance(row.scores[metric].mean) for row in board.rows]
+        ratios = [board.over_chance(row.scores[metric].mean, row.extractor) for row in board.rows]
         ratios += ["" if mean is None else board.over_chance(mean) for mean in controls]
         trust = [*(board.reliability(row) for row in board.rows), *("" for _ in controls)]
         columns.append(_Column("×chance", [Text(ratio) for ratio in ratios]))

@@ -43,7 +43,8 @@ def test_importance_and_uncertainty_equal_their_definitions(count, antithetic, s
     everything = np.ones(count, dtype=bool)
     with np.errstate(invalid="ignore"):
         importance = slow(everything)
-        spread = ((similarities[:, None, None] - importance) ** 2 * masks).sum(axis=0) / masks.sum(axis=0)
+        ratio = np.einsum("n,nhw->hw", similarities, masks) / masks.sum(axis=0)
+        spread = ((similarities[:, None, None] - ratio) ** 2 * masks).sum(axis=0) / masks.sum(axis=0)
         halves = [slow(half == 0), slow(half == 1)]
     seen = masks.sum(axis=0) > 1e-6
     np.testing.assert_allclose(found.importance[seen], importance[seen], atol=1e-6)

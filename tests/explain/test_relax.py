@@ -8,6 +8,7 @@ from cbirbench.errors import PluginError, UsageError
 from cbirbench.explain import relax
 from cbirbench.explain.estimators import estimate, keep_certain
 from cbirbench.explain.masks import MaskDesign
+from cbirbench.explain.passes import Passes
 from cbirbench.explain.relax import RelaxOptions
 from cbirbench.explain.reliability import split_half_reliability
 
@@ -46,15 +47,11 @@ class Returns:
 
 
 def explain(extractor, images, advance=lambda _: None, known=(), narrowed=lambda _: None, **options):
-    return relax.explain(
-        extractor.embed,
-        images,
-        RelaxOptions(**options),
-        name=type(extractor).__name__,
-        known=known,
-        advance=advance,
-        narrowed=narrowed,
-    )
+    passes = Passes(extractor.embed, type(extractor).__name__, narrowed)
+    return [
+        relax.explain(passes, image, RelaxOptions(**options), known=seen, advance=advance)
+        for image, seen in zip(images.split(1), known or [None] * len(images), strict=True)
+    ]
 
 
 def maps(*given, **options):
@@ -209,14 +206,10 @@ def test_images_are_left_alone_and_no_gradient_is_kept():
     done = []
     explain(Returns(watch), images, done.append, masks=10, batch_size=4)
     torch.testing.assert_close(images, before, rtol=0, atol=0)
-    # The whole images one by one, then each batch of masks for each image.
-    assert [count for count, *_ in seen] == [1, 1, 4, 4, 4, 4, 2, 2]
+    # Each whole image, then it under each batch of masks.
+    assert [count for count, *_ in seen] == [1, 4, 4, 2, 1, 4, 4, 2]
     assert all(inference and low >= 0 and high <= 1 for _, inference, low, high in seen)
-    assert done == [4, 4, 4, 4, 2, 2] and sum(done) == 2 * 10
-
-
-def test_no_images_give_no_explanations():
-    assert explain(Linear(9, 8), torch.empty(0, 1, 9, 8), masks=3) == []
+    assert done == [4, 4, 2, 4, 4, 2]
 
 
 class Counting(Linear):
@@ -328,7 +321,7 @@ def test_where_memory_runs_out_batches_are_halved_for_good(error):
     images, sizes = random_images(2, 20, 24), []
     encoder = FitsOnly(5, error)
     found = explain(encoder, images, narrowed=sizes.append, masks=70, batch_size=40)
-    assert sizes == [20, 10, 5] and max(encoder.sizes[encoder.sizes.index(5) :]) == 5
+    assert sizes == [20, 10, 5] and max(encoder.sizes[encoder.sizes.index(5) :]) == 5  # for good
     for one, expected in zip(found, explain(Linear(20, 24), images, masks=70), strict=True):
         np.testing.assert_allclose(one.importance, expected.importance, atol=1e-6)
 
@@ -457,7 +450,8 @@ def test_the_defaults_are_the_protocols():
 
 @pytest.mark.parametrize(
     "wrong", [{"masks": 0}, {"grid": 1}, {"keep": 0}, {"keep": 1}, {"seed": -1}, {"batch_size": 0},
-              {"estimator": "median"}, {"mask": 5}, {"until_reliable": 1}, {"until_reliable": 0},
+              {"estimator": "median"}, {"mask": 5}, {"grid": 33},
+              {"batch_size": 4097}, {"until_reliable": 1}, {"until_reliable": 0},
               {"fill": -0.1}, {"fill": 1.1}, {"shifts": "rows"}, {"antithetic": True, "keep": 0.4}]
 )  # fmt: skip
 def test_options_are_bounded(wrong):

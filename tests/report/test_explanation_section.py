@@ -108,21 +108,22 @@ def test_an_extractor_without_maps_has_dashes(explained, scores):
 
 def figure(why, value, **more):
     item = {"file": "figures/retrieval/hog/a b(1).png", "extractor": "hog", "run": 0, "query_id": "a b(1)"}
-    return {**item, "why": why, "map": value, **more}
+    return {**item, "why": why, "map": value, "shown": 5, **more}
 
 
 def test_figures_say_why_they_were_chosen_and_what_they_score(explained, scores):
     run = {"extractor": "simsiam-hu-clip", "run": 1, "file": "figures/retrieval/s/q.png", "query_id": "q"}
+    run["shown"] = 3  # a gallery of three
     explained["figures"] = [figure("best", 1.0), figure("asked for", None), figure("worst", 0.125, **run)]
     text = section(explained, scores)
     assert text.index("### Explained retrievals") > text.index("### Where the attention goes")
-    assert "chosen by MAP@5" in text
+    assert "chosen by the MAP over the slices shown" in text
     rendered = MarkdownIt("commonmark").render(text)
     best = "hog, query a b(1) (best, MAP@5 100.0 %)"
     assert f'<img src="figures/retrieval/hog/a%20b%281%29.png" alt="{best}" />' in rendered
     assert f"<p>{best}</p>" in rendered
     assert "<p>hog, query a b(1) (asked for, MAP@5 –)</p>" in rendered
-    assert "<p>simsiam-hu-clip (ours), run 1, query q (worst, MAP@5 12.5 %)</p>" in rendered
+    assert "<p>simsiam-hu-clip (ours), run 1, query q (worst, MAP@3 12.5 %)</p>" in rendered
 
 
 def test_figures_need_no_other_part(summary, scores):

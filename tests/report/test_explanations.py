@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cbirbench.report.explanations import AIM, Attention, Explained, explanations
+from cbirbench.report.footnotes import explanation_warnings
+from cbirbench.report.scoreboard import scoreboard
 
 
 def test_a_run_without_explanations_has_none(summary):
@@ -37,7 +39,7 @@ def test_null_and_missing_entries_are_nan_or_nothing():
     }
     found = explanations({"explanations": entry})
     hog = found.extractors["hog"]
-    assert math.isnan(found.over_chance(0.5))
+    assert math.isnan(found.chance_of("hog"))
     assert all(map(math.isnan, (found.chance, hog.masks, hog.reliability, hog.attention[0].area)))
     assert (hog.maps, hog.undefined, hog.problems, hog.masks_for_aim) == (0, 0, {}, None)
     assert all(math.isnan(mean) for mean in found.controls["random-map"].values())
@@ -46,10 +48,10 @@ def test_null_and_missing_entries_are_nan_or_nothing():
     assert (empty.extractors, empty.controls) == ({}, {})
 
 
-def test_over_chance(explained):
-    assert explanations(explained).over_chance(0.2) == pytest.approx(2.5)
+def test_over_chance(explained, scores):
+    assert scoreboard(explained, scores).times_chance(0.2) == pytest.approx(2.5)
     explained["explanations"]["chance"] = 0.0
-    assert math.isnan(explanations(explained).over_chance(0.2))
+    assert math.isnan(scoreboard(explained, scores).times_chance(0.2))
 
 
 def test_shares_over_the_area():
@@ -82,3 +84,16 @@ def test_that_many_masks_reach_the_aim_and_few_more_than_needed(reliability, mas
     assert times * reliability / (1 + (times - 1) * reliability) >= AIM - 1e-6
     fewer = (needed / 1.11 - 1) / masks
     assert fewer * reliability / (1 + (fewer - 1) * reliability) < AIM
+
+
+def test_an_extractor_is_compared_on_its_own_queries(explained, scores):
+    """Where maps are undefined on some queries, chance and controls are those of the others."""
+    entry = explained["explanations"]["extractors"]["hog"]
+    entry["chance"] = 0.2
+    entry["controls"] = {"center-map": {"relevance-rank": {"mean": 0.1, "defined": 6}}}
+    board = scoreboard(explained, scores)
+    row = next(row for row in board.rows if row.extractor == "hog")  # RR 25 %
+    assert board.over_chance(row.scores["relevance-rank"].mean, "hog") == "1.2×"
+    assert board.over_chance(0.25, "simsiam-hu-clip") == board.over_chance(0.25) == "3.1×"
+    assert not any(text.startswith("hog: its maps") for text in explanation_warnings(board))
+    assert any(text.startswith("gabor: its maps") for text in explanation_warnings(board))

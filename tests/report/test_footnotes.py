@@ -82,7 +82,9 @@ def test_undefined_maps_are_counted_with_their_reasons(explained, scores):
     assert "hog: 3 undefined maps (1: NaN; 2: no order)." in lines
     assert "gabor: 12 undefined maps (12: the whole image embeds to zero)." in lines
     assert "gabor: reliability undefined for 2 other maps, left out of its mean." in lines
-    assert "hog: 1 masked image embedded to zero; the similarity was taken as 0." in lines
+    assert (
+        "hog: 1 masked image of similarity 0 to the whole: embedded to zero, or nothing in common." in lines
+    )
     assert "simsiam-hu-clip (ours): reliability undefined for 3 maps, left out of its mean." in lines
     assert not any(line.startswith("hog: reliability undefined") for line in lines)  # the 3 of above
 
