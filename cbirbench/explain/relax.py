@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 CHECKED_EVERY = 250
 """Masks between two looks at a map's reliability, where masks are added until it is reached."""
 
-BLOCK_PIXELS = {"cpu": 64 * 224**2, "cuda": 256 * 224**2}
-"""Pixels of a batch of masked images, where no batch size is given: what suits a ResNet50."""
+THREAD_PIXELS, GPU_PIXELS = 4 * 224**2, 256 * 224**2
+"""Pixels of a batch of masked images, where no batch size is given: for each thread of a CPU, and for a GPU.
+
+Larger batches leave a CPU's caches: in batches of 64 a ResNet50 is a quarter slower, an EfficientNet-Lite0 half.
+"""
 
 LARGEST_BLOCK = 256
 
@@ -114,7 +117,8 @@ class RelaxOptions(Options):
         """Masked images a forward pass, before memory runs out: a power of two where none is given."""
         if self.batch_size is not None:
             return self.batch_size
-        fitting = BLOCK_PIXELS[device] // (height * width)
+        most = GPU_PIXELS if device == "cuda" else THREAD_PIXELS * torch.get_num_threads()
+        fitting = most // (height * width)
         return 1 << max(0, min(fitting, LARGEST_BLOCK).bit_length() - 1)
 
 

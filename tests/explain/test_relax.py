@@ -431,13 +431,16 @@ def test_images_smaller_than_the_grid_are_refused_before_anything_is_embedded():
         explain(Returns(never), torch.ones(1, 1, 6, 32))
 
 
-def test_batches_are_as_large_as_the_images_allow():
-    assert RelaxOptions().block_size(224, 224, "cpu") == 64
-    assert RelaxOptions().block_size(224, 224, "cuda") == 256
+def test_batches_are_as_large_as_images_and_threads_allow(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert RelaxOptions().block_size(224, 224, "cpu") == 8
+    assert RelaxOptions().block_size(112, 112, "cpu") == 32
     assert RelaxOptions().block_size(32, 32, "cpu") == 256
-    assert RelaxOptions().block_size(512, 500, "cpu") == 8
     assert RelaxOptions().block_size(9000, 9000, "cpu") == 1
+    assert RelaxOptions().block_size(224, 224, "cuda") == 256
     assert RelaxOptions(batch_size=7).block_size(224, 224, "cpu") == 7
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
+    assert RelaxOptions().block_size(224, 200, "cpu") == 64
 
 
 def test_the_defaults_are_the_protocols():
