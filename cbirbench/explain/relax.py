@@ -31,7 +31,8 @@ CHECKED_EVERY = 250
 THREAD_PIXELS, GPU_PIXELS = 4 * 224**2, 256 * 224**2
 """Pixels of a batch of masked images, where no batch size is given: for each thread of a CPU, and for a GPU.
 
-Larger batches leave a CPU's caches: in batches of 64 a ResNet50 is a quarter slower, an EfficientNet-Lite0 half.
+Larger batches leave a CPU's caches: in batches of 64 a ResNet50 is a fifth slower, an EfficientNet-Lite0 a
+third to a half.
 """
 
 LARGEST_BLOCK = 256
