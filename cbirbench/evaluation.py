@@ -275,6 +275,7 @@ def _retrievals(
             [gallery[int(place)] for place in ranking.neighbours[one.position, :shown]],
             [float(distance) for distance in ranking.distances[one.position, :shown]],
             found,
+            relax=plan.relax,
             title=f"{query.slice_id}, {why} (MAP@{shown} {100 * value:.0f} %)",
         )
         rows.append({"file": file, "query_id": query.slice_id, "why": one.why, "map": value, "shown": shown})

@@ -85,6 +85,11 @@ def explain_query(request: QueryRequest, store: Store, progress: Progress) -> li
     """
     if request.out is not None:
         check_format(request.out)
+    if request.arrays is not None and request.arrays.suffix != ".safetensors":
+        raise UsageError(
+            f"--arrays writes a .safetensors file, got {request.arrays}.",
+            f"Name it {request.arrays.with_suffix('.safetensors').name}, for example.",
+        )
     run = open_run(request.folder)
     (chosen,) = asked_for(run.queries, [request.query])
     query = run.queries[chosen.position]
@@ -128,10 +133,17 @@ def explain_query(request: QueryRequest, store: Store, progress: Progress) -> li
         retrieved,
         [float(distance) for distance in ranking.distances[0]],
         found,
+        relax=relax,
         title=f"{query.slice_id} (MAP@{request.top} {precision:.0f} %)",
         uncertainty=request.uncertainty,
     )
     lines = _lines(query, retrieved, ranking, found)
+    short = [one for one in found.values() if one.reliability < (relax.until_reliable or 0.0)]
+    if short:
+        lines.append(
+            f"{len(short)} of {len(found)} maps are below a reliability of {relax.until_reliable:g} with "
+            f"{relax.masks} masks: --set relax.masks=N allows more."
+        )
     if request.arrays is not None:
         write_arrays(
             request.arrays, _native_arrays([query, *retrieved], found), {"relax": relax.model_dump()}

@@ -14,7 +14,7 @@ import numpy as np
 
 from cbirbench.errors import UsageError
 from cbirbench.explain.native import to_native
-from cbirbench.explain.relax import Explanation
+from cbirbench.explain.relax import Explanation, RelaxOptions
 from cbirbench.figures.explained_retrieval import ShownSlice, draw_explained_retrieval
 from cbirbench.ranking import Ranking
 from cbirbench.results import RETRIEVALS
@@ -118,6 +118,7 @@ def draw_retrieval(
     distances: Sequence[float],
     explanations: Mapping[str, Explanation],
     *,
+    relax: RelaxOptions,
     title: str,
     uncertainty: bool = False,
 ) -> None:
@@ -130,6 +131,7 @@ def draw_retrieval(
         retrieved: Its neighbours, nearest first.
         distances: Theirs from the query.
         explanations: Of the query and the retrieved, by slice id.
+        relax: How the maps were made.
         title: Stands first above the figure.
         uncertainty: Whether to draw the maps' uncertainty as well.
 
@@ -159,10 +161,21 @@ def draw_retrieval(
         [shown(item, distance) for item, distance in zip(retrieved, distances, strict=True)],
         path,
         title=f"{title}\n{captioned.benchmark}, {captioned.extractor}",
-        caption=f"{made_by}Importance by RELAX: how similar the masked images that show a pixel embed to the "
-        "whole slice. Reliability: the agreement to be expected with a map from other masks.",
+        caption=f"{made_by}Importance by RELAX ({how_made(relax)}): how similar the masked images that show "
+        "a pixel embed to the whole slice. Reliability: the agreement to be expected with a map from other "
+        "masks.",
         organ=organ,
     )
+
+
+def how_made(relax: RelaxOptions) -> str:
+    """What tells maps of one slice and extractor from each other, besides the number of masks."""
+    parts: list[str] = [relax.estimator]
+    if relax.antithetic:
+        parts.append("antithetic masks")
+    if relax.uncertainty_filter != "none":
+        parts.append(f"U-RELAX by the {relax.uncertainty_filter}")
+    return ", ".join(parts)
 
 
 def map_note(explanation: Explanation) -> str:

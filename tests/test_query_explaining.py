@@ -161,6 +161,13 @@ def test_the_figures_title_has_the_score_of_the_slices_shown(
     assert titles == [f"q0-1 (MAP@2 {score:.0f} %)\nblobs, learned-offset"]
 
 
+def test_a_reliability_that_is_not_reached_is_said(folder: Path, store: Store) -> None:
+    lines = explained(folder, store, until_reliable=0.999, assignments=("relax.masks=20",))
+    (said,) = [line for line in lines if "below a reliability of 0.999 with 20 masks" in line]
+    assert said.endswith("--set relax.masks=N allows more.")
+    assert not any("below a reliability" in line for line in explained(folder, store))
+
+
 def test_arrays_hold_the_maps_at_native_size(folder: Path, store: Store, tmp_path: Path) -> None:
     file = tmp_path / "maps.safetensors"
     lines = explained(folder, store, top=2, arrays=file)
@@ -273,6 +280,7 @@ def test_relax_is_as_in_the_run_but_for_what_is_set(folder: Path) -> None:
         ({"run": 2}, "learned-offset has no run 2"),
         ({"extractor": "brightness", "run": 1}, "brightness-mean has no run 1"),
         ({"out": Path("figure.jpg")}, "figure.jpg has the ending '.jpg'"),
+        ({"arrays": Path("maps.npz")}, "--arrays writes a .safetensors file, got maps.npz. Name it maps.saf"),
         ({"top": 0}, "--top 0 slices cannot be shown"),
     ],
 )

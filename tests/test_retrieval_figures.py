@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cbirbench import retrieval_figures
 from cbirbench.errors import UsageError
-from cbirbench.explain.relax import Explanation
+from cbirbench.explain.relax import Explanation, RelaxOptions
 from cbirbench.ranking import Ranking
 from cbirbench.retrieval_figures import (
     Captioned,
@@ -212,6 +212,7 @@ def drawn(path: Path, monkeypatch: pytest.MonkeyPatch, **changed: Any) -> dict[s
         retrieved,
         [0.25, 1.5],
         found,
+        relax=changed.pop("relax", RelaxOptions()),
         title="q, the best",
         **changed,
     )
@@ -233,7 +234,15 @@ def test_a_figure_shows_labels_distances_and_how_sure_the_maps_are(
         assert shown.uncertainty is None
     assert seen["title"] == "q, the best\nblobs, hog"
     assert seen["organ"] == "liver"
-    assert seen["caption"].startswith("Synthetic data: scans made by a program. ")
+    assert seen["caption"].startswith(
+        "Synthetic data: scans made by a program. Importance by RELAX (ratio): "
+    )
+
+
+def test_the_caption_says_how_the_maps_were_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    relax = RelaxOptions(estimator="regression", antithetic=True, uncertainty_filter="median")
+    seen = drawn(tmp_path / "q.png", monkeypatch, relax=relax)
+    assert "RELAX (regression, antithetic masks, U-RELAX by the median): " in seen["caption"]
 
 
 def test_uncertainty_is_shown_where_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,6 +282,7 @@ def test_a_figure_is_written(tmp_path: Path, slice_id: str) -> None:
         [a_slice("g0")],
         [0.5],
         {slice_id: explanation(), "g0": explanation(importance=np.full((12, 12), np.nan, np.float32))},
+        relax=RelaxOptions(),
         title="a title",
         uncertainty=True,
     )
