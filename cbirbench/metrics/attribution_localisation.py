@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from cbirbench.interfaces import Evidence, Need, Options, option
-from cbirbench.metrics.localisation import QUIET, quantus_value, score_maps
-from cbirbench.metrics.quantus_import import check_quantus, import_quantus
+from cbirbench.interfaces import Evidence, Options, option
+from cbirbench.metrics.localisation import QUIET, MapMetric, quantus_value, score_maps
+from cbirbench.metrics.quantus_import import import_quantus
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,7 @@ class AttributionLocalisationOptions(Options):
     )
 
 
-class AttributionLocalisation:
+class AttributionLocalisation(MapMetric[AttributionLocalisationOptions]):
     """The importance within the mask divided by all of the map's.
 
     Kohlbrenner et al. 2020 (Towards best practice in explaining neural network decisions with LRP), as
@@ -42,22 +42,11 @@ class AttributionLocalisation:
     """
 
     options_type: ClassVar[type[Options]] = AttributionLocalisationOptions
-    needs: ClassVar[Need] = "explanations"
-
-    def __init__(self, options: AttributionLocalisationOptions) -> None:
-        """Raise MissingError where Quantus cannot be imported: before hours of training, not after."""
-        self.options = options
-        check_quantus(self.name)
 
     @property
     def name(self) -> str:
         """The name in results."""
         return "attribution-localisation"
-
-    @property
-    def depth(self) -> int:
-        """No neighbour is looked at."""
-        return 0
 
     def per_query(self, evidence: Evidence) -> NDArray[np.float64]:
         """The organ's share of each map's importance, in 0..1, shape ``(q,)``.

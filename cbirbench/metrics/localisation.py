@@ -6,16 +6,48 @@ ordered, and how Quantus is handed one map at a time.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
 from cbirbench.errors import DataError
-from cbirbench.interfaces import Evidence
+from cbirbench.interfaces import Evidence, Need, Options
+from cbirbench.metrics.quantus_import import import_quantus
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+QUIET = {"normalise": False, "disable_warnings": True, "display_progressbar": False}
+"""How Quantus's metrics are made here: they take a map as it is handed to them, and print nothing."""
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+class MapMetric(ABC, Generic[OptionsT]):
+    """What all of them are as metrics: made with options, in need of explanations, blind to neighbours.
+
+    Attributes:
+        options: The options it was made with.
+    """
+
+    needs: ClassVar[Need] = "explanations"
+
+    def __init__(self, options: OptionsT) -> None:
+        """Raise MissingError where Quantus cannot be imported: before hours of training, not after."""
+        self.options = options
+        import_quantus(self.name)
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The name in results."""
+
+    @property
+    def depth(self) -> int:
+        """No neighbour is looked at."""
+        return 0
 
 
 def score_maps(
@@ -93,7 +125,3 @@ def quantus_value(metric: Any, importance: NDArray[Any], mask: NDArray[np.bool_]
         model=None, x_batch=row, y_batch=np.zeros(1), a_batch=row, s_batch=segmentation, channel_first=True
     )
     return float(value)
-
-
-QUIET = {"normalise": False, "disable_warnings": True, "display_progressbar": False}
-"""How Quantus's metrics are made here: they take a map as it is handed to them, and print nothing."""

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from cbirbench.interfaces import Evidence, Need, Options
-from cbirbench.metrics.localisation import QUIET, quantus_value, score_maps, top_ranks
-from cbirbench.metrics.quantus_import import check_quantus, import_quantus
+from cbirbench.interfaces import Evidence, Options
+from cbirbench.metrics.localisation import QUIET, MapMetric, quantus_value, score_maps, top_ranks
+from cbirbench.metrics.quantus_import import import_quantus
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +18,7 @@ class PointingGameOptions(Options):
     """There is nothing to set."""
 
 
-class PointingGame:
+class PointingGame(MapMetric[PointingGameOptions]):
     """1 where the single most important pixel lies in the mask, else 0.
 
     Zhang et al. 2018 (Top-down neural attention by excitation backprop), as computed by Quantus: without the
@@ -32,22 +32,11 @@ class PointingGame:
     """
 
     options_type: ClassVar[type[Options]] = PointingGameOptions
-    needs: ClassVar[Need] = "explanations"
-
-    def __init__(self, options: PointingGameOptions) -> None:
-        """Raise MissingError where Quantus cannot be imported: before hours of training, not after."""
-        self.options = options
-        check_quantus(self.name)
 
     @property
     def name(self) -> str:
         """The name in results."""
         return "pointing-game"
-
-    @property
-    def depth(self) -> int:
-        """No neighbour is looked at."""
-        return 0
 
     def per_query(self, evidence: Evidence) -> NDArray[np.float64]:
         """1.0 for a hit, 0.0 for a miss, shape ``(q,)``.

@@ -26,12 +26,3 @@ def import_quantus(metric: str) -> Any:
             "Or leave metrics on explanations out with --metrics map,knn-accuracy.",
         ) from error
     return quantus
-
-
-def check_quantus(metric: str) -> None:
-    """Import Quantus when a metric is made: to know before hours of training that it can be computed.
-
-    Raises:
-        MissingError: See `import_quantus`.
-    """
-    import_quantus(metric)

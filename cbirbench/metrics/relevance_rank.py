@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from cbirbench.interfaces import Evidence, Need, Options, option
-from cbirbench.metrics.localisation import QUIET, quantus_value, score_maps, top_ranks
-from cbirbench.metrics.quantus_import import check_quantus, import_quantus
+from cbirbench.interfaces import Evidence, Options, option
+from cbirbench.metrics.localisation import QUIET, MapMetric, quantus_value, score_maps, top_ranks
+from cbirbench.metrics.quantus_import import import_quantus
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,7 @@ class RelevanceRankOptions(Options):
     )
 
 
-class RelevanceRank:
+class RelevanceRank(MapMetric[RelevanceRankOptions]):
     """The share of the mask's pixels among the |S| most important ones, |S| being the mask's size.
 
     Arras et al. 2022, as computed by Quantus. Its chance level is the organ's share of the slice.
@@ -36,22 +36,11 @@ class RelevanceRank:
     """
 
     options_type: ClassVar[type[Options]] = RelevanceRankOptions
-    needs: ClassVar[Need] = "explanations"
-
-    def __init__(self, options: RelevanceRankOptions) -> None:
-        """Raise MissingError where Quantus cannot be imported: before hours of training, not after."""
-        self.options = options
-        check_quantus(self.name)
 
     @property
     def name(self) -> str:
         """The name in results."""
         return "relevance-rank"
-
-    @property
-    def depth(self) -> int:
-        """No neighbour is looked at."""
-        return 0
 
     def per_query(self, evidence: Evidence) -> NDArray[np.float64]:
         """Relevance rank accuracy of each query, in 0..1.

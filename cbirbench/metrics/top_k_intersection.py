@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from cbirbench.errors import DataError
-from cbirbench.interfaces import Evidence, Need, Options, option
-from cbirbench.metrics.localisation import QUIET, quantus_value, score_maps, top_ranks
-from cbirbench.metrics.quantus_import import check_quantus, import_quantus
+from cbirbench.interfaces import Evidence, Options, option
+from cbirbench.metrics.localisation import QUIET, MapMetric, quantus_value, score_maps, top_ranks
+from cbirbench.metrics.quantus_import import import_quantus
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +28,7 @@ class TopKIntersectionOptions(Options):
     )
 
 
-class TopKIntersection:
+class TopKIntersection(MapMetric[TopKIntersectionOptions]):
     """``top-k-intersection@k``: the share of the k most important pixels that lie in the mask.
 
     Theiner et al. 2021 (Interpretable semantic photo geolocalization), as computed by Quantus. Its chance
@@ -45,22 +45,11 @@ class TopKIntersection:
     """
 
     options_type: ClassVar[type[Options]] = TopKIntersectionOptions
-    needs: ClassVar[Need] = "explanations"
-
-    def __init__(self, options: TopKIntersectionOptions) -> None:
-        """Raise MissingError where Quantus cannot be imported: before hours of training, not after."""
-        self.options = options
-        check_quantus(self.name)
 
     @property
     def name(self) -> str:
         """``top-k-intersection@1000``."""
         return f"top-k-intersection@{self.options.k}"
-
-    @property
-    def depth(self) -> int:
-        """No neighbour is looked at."""
-        return 0
 
     def per_query(self, evidence: Evidence) -> NDArray[np.float64]:
         """The share of the k most important pixels in the organ, in 0..1, shape ``(q,)``.

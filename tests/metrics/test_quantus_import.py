@@ -8,7 +8,7 @@ from cbirbench.errors import MissingError
 from cbirbench.interfaces import Options
 from cbirbench.metrics.attribution_localisation import AttributionLocalisation
 from cbirbench.metrics.pointing_game import PointingGame
-from cbirbench.metrics.quantus_import import check_quantus, import_quantus
+from cbirbench.metrics.quantus_import import import_quantus
 from cbirbench.metrics.relevance_rank import RelevanceRank
 from cbirbench.metrics.top_k_intersection import TopKIntersection
 
@@ -36,7 +36,7 @@ def test_quantus_is_given():
 
 def test_a_missing_system_library_is_named_with_the_packages_that_hold_it(no_quantus):
     with pytest.raises(MissingError, match=r"libGL\.so\.1: cannot open.*libgl1 libglib2\.0-0") as failed:
-        check_quantus("relevance-rank")
+        import_quantus("relevance-rank")
     assert "The metric relevance-rank needs Quantus" in str(failed.value)
     assert "leave metrics on explanations out with --metrics map,knn-accuracy" in str(failed.value)
 

@@ -5,23 +5,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cbirbench.errors import DataError
-from cbirbench.interfaces import Evidence
 from cbirbench.metrics.relevance_rank import RelevanceRank, RelevanceRankOptions
 
 
-def score(maps, masks, absolute=False):
-    count = len(maps)
-    evidence = Evidence(
-        query_labels=np.zeros(count, dtype=np.int64),
-        gallery_labels=np.zeros(1, dtype=np.int64),
-        neighbours=np.zeros((count, 0), dtype=np.int64),
-        distances=np.zeros((count, 0)),
-        query_embeddings=np.zeros((count, 2), dtype=np.float32),
-        gallery_embeddings=np.zeros((1, 2), dtype=np.float32),
-        maps=maps,
-        masks=masks,
-    )
-    return RelevanceRank(RelevanceRankOptions(absolute=absolute)).per_query(evidence)
+@pytest.fixture(scope="session")
+def score(explained):
+    def values(maps, masks, absolute=False):
+        metric = RelevanceRank(RelevanceRankOptions(absolute=absolute))
+        return metric.per_query(explained(maps, masks))
+
+    return values
 
 
 def slow_rank_accuracy(importance, mask, absolute):
@@ -36,21 +29,21 @@ def slow_rank_accuracy(importance, mask, absolute):
     return sum(1 for _, row, column in top if mask[row, column]) / size
 
 
-def test_by_hand():
+def test_by_hand(score):
     importance = np.array([[0.9, 0.1, 0.8], [0.2, 0.7, 0.3]], dtype=np.float32)
     mask = np.array([[True, False, False], [False, True, True]])
     # The three most important are .9, .8 and .7; the mask holds two of them.
     np.testing.assert_array_equal(score([importance], [mask]), [2 / 3])
 
 
-def test_the_absolute_map_is_another_ranking():
+def test_the_absolute_map_is_another_ranking(score):
     importance = np.array([[-0.9, 0.1], [0.5, -0.2]], dtype=np.float32)
     mask = np.array([[True, False], [True, False]])
     np.testing.assert_array_equal(score([importance], [mask]), [0.5])
     np.testing.assert_array_equal(score([importance], [mask], absolute=True), [1.0])
 
 
-def test_ties_are_ordered_by_position():
+def test_ties_are_ordered_by_position(score):
     importance = np.array([[1, 2, 1], [1, 1, 1]], dtype=np.float32)
     first, later = np.zeros((2, 3), dtype=bool), np.zeros((2, 3), dtype=bool)
     first[0, :2] = True
@@ -58,12 +51,12 @@ def test_ties_are_ordered_by_position():
     np.testing.assert_array_equal(score([importance, importance], [first, later]), [1.0, 0.5])
 
 
-def test_a_mask_over_the_whole_slice_scores_one():
+def test_a_mask_over_the_whole_slice_scores_one(score):
     importance = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     np.testing.assert_array_equal(score([importance], [np.ones((5, 4), dtype=bool)]), [1.0])
 
 
-def test_what_is_undefined_is_nan_and_does_not_touch_the_rest():
+def test_what_is_undefined_is_nan_and_does_not_touch_the_rest(score):
     good = np.arange(6, dtype=np.float32).reshape(2, 3)
     mask = np.array([[False, False, False], [False, True, True]])
     with_nan, with_infinity = good.copy(), good.copy()
@@ -77,24 +70,24 @@ def test_what_is_undefined_is_nan_and_does_not_touch_the_rest():
     np.testing.assert_array_equal(score([sign_only], [mask], absolute=True), [np.nan])
 
 
-def test_no_query_is_no_value():
+def test_no_query_is_no_value(score):
     assert score([], []).shape == (0,)
 
 
-def test_queries_of_different_sizes_and_of_one_pixel_a_row():
+def test_queries_of_different_sizes_and_of_one_pixel_a_row(score):
     maps = [np.arange(n * m, dtype=np.float32).reshape(n, m) for n, m in ((4, 1), (1, 4), (3, 5))]
     masks = [np.arange(m.size).reshape(m.shape) >= m.size - 2 for m in maps]
     np.testing.assert_array_equal(score(maps, masks), [1.0, 1.0, 1.0])
 
 
-def test_a_map_that_is_not_at_native_size_is_an_error():
+def test_a_map_that_is_not_at_native_size_is_an_error(score):
     with pytest.raises(DataError, match=r"Query 0 .*\(4, 4\).*\(8, 8\)"):
         score([np.eye(4, dtype=np.float32)], [np.eye(8, dtype=bool)])
 
 
 @settings(deadline=None, max_examples=60)
 @given(data=st.data(), absolute=st.booleans())
-def test_equals_a_slow_implementation(data, absolute):
+def test_equals_a_slow_implementation(score, data, absolute):
     shape = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
     # Few distinct values, so that ties abound, or any.
     values = data.draw(st.sampled_from([st.integers(-2, 2).map(float), st.floats(-1e6, 1e6, width=32)]))
@@ -107,7 +100,7 @@ def test_equals_a_slow_implementation(data, absolute):
     np.testing.assert_allclose(score([importance], [mask], absolute), [expected], rtol=0, atol=1e-9)
 
 
-def test_nothing_is_printed_and_nothing_is_changed(capfd):
+def test_nothing_is_printed_and_nothing_is_changed(score, capfd):
     importance = np.arange(6, dtype=np.float32).reshape(2, 3)
     mask = importance > 3
     before = importance.copy(), mask.copy()
