@@ -41,3 +41,7 @@ class MissingError(CbirbenchError):
 
 class PluginError(CbirbenchError):
     """A plugin cannot be imported, or handed over something its interface forbids."""
+
+
+class DataWarning(UserWarning):
+    """Something doubtful about a scan that can be used: it is shown, and kept in the run's records."""

@@ -13,20 +13,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-import numpy as np
 from pydantic import Field, field_validator
 
 from cbirbench.datasets.dataset_json import listed_files, listed_names
-from cbirbench.datasets.sampling import draw_slices
-from cbirbench.datasets.volumes import READER_VERSION, check_same_grid, open_volume, read_hu, read_mask
+from cbirbench.datasets.scan_slices import Drawing, ScanIdentity, drawn_slices
+from cbirbench.datasets.volume import READER_VERSION
+from cbirbench.datasets.volumes import open_mask, open_volume
 from cbirbench.errors import DataError, UsageError
 from cbirbench.interfaces import Json, Options, Source, option
-from cbirbench.slices import CTSlice, Slices, target_pixels
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from cbirbench.slices import Slices
 
 DATA_VARIABLE = "CBIRBENCH_DATA"
 """The environment variable that names the data folder where the options do not."""
@@ -149,52 +146,22 @@ class Decathlon:
             DataError: A file is damaged, image and mask do not match, the mask has no liver or too few slices
                 of a kind, or the values are no Hounsfield units.
         """
-        targets = self.options.targets
         folder = self._task_folder()
         pair = self._labelled_pairs(folder).get(source.volume_id)
         if pair is None:
             raise DataError(
                 f"{folder} no longer has {source.volume_id}.", "Run again once the data are back."
             )
-        image, label = open_volume(pair.image), open_volume(pair.label)
-        check_same_grid(image, label)
-        mask = image.radiological_view(read_mask(label))
-        # One plane at a time: a whole volume's comparison would be as large as the volume.
-        shows_liver = np.array([bool(target_pixels(plane, targets).any()) for plane in mask])
-        positions = self._draw(shows_liver, source.volume_id, pair.label)
-        drawn = mask[positions]
-        del mask
-        return Slices(
-            tuple(
-                CTSlice(
-                    hu=hu,
-                    mask=np.ascontiguousarray(own_mask),
-                    slice_id=f"{source.volume_id}_z{z:04d}",
-                    patient_id=source.patient_id,
-                    study_id=source.volume_id,
-                    volume_id=source.volume_id,
-                    z_index=z,
-                    label=int(shows_liver[z]),
-                    spacing_mm=image.spacing_mm,
-                    target_values=targets,
-                )
-                for z, own_mask, hu in zip(positions, drawn, read_hu(image, positions), strict=True)
-            )
+        image = open_volume(pair.image)
+        scan = ScanIdentity(source.volume_id, source.patient_id, source.volume_id)
+        drawing = Drawing(
+            slices_per_kind=self.options.slices_per_kind,
+            slice_seed=self.options.slice_seed,
+            targets=self.options.targets,
+            organ="liver",
+            benchmark="decathlon",
         )
-
-    def _draw(self, shows_liver: NDArray[np.bool_], volume_id: str, label: Path) -> list[int]:
-        with_liver = int(shows_liver.sum())
-        fewest = min(with_liver, len(shows_liver) - with_liver)
-        leave_out = "leave the volume out: move its image and label away and drop it from dataset.json"
-        if with_liver == 0:
-            values = " or ".join(map(str, self.options.targets)) or "above 0"
-            raise DataError(f"{label} marks no liver: no voxel is {values}.", f"Check it, or {leave_out}.")
-        try:
-            drawn = draw_slices(shows_liver, self.options.slices_per_kind, self.options.slice_seed, volume_id)
-        except DataError as error:
-            fewer = f"draw fewer with --set decathlon.slices_per_kind={fewest}, or " if fewest else ""
-            raise DataError(f"{label}: {error.problem}", f"To run, {fewer}{leave_out}.") from error
-        return [int(z) for z in drawn]
+        return drawn_slices(scan, image, open_mask(pair.label, image), drawing)
 
     def _task_folder(self) -> Path:
         given = self.options.data or os.environ.get(DATA_VARIABLE)

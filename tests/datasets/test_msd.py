@@ -305,9 +305,9 @@ def probabilities(hu: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndar
 @pytest.mark.parametrize(
     ("spoil", "message", "remedy"),
     [
-        (without_liver, r"labelsTr/liver_0\.nii\.gz marks no liver", "leave the volume out"),
+        (without_liver, r"labelsTr/liver_0\.nii\.gz marks no liver", "leave the scan out"),
         (little_liver, r"labelsTr/liver_0\.nii\.gz: .*4 slices with", "--set decathlon.slices_per_kind=4"),
-        (liver_everywhere, r"labelsTr/liver_0\.nii\.gz: .*0 slices without", "To run, leave the volume out"),
+        (liver_everywhere, r"labelsTr/liver_0\.nii\.gz: .*0 slices without", "To run, take what there is"),
         (with_nan, r"imagesTr/liver_0\.nii\.gz holds NaN", "anew"),
         (normalised, r"imagesTr/liver_0\.nii\.gz holds values from 0 to 1\.", "normalised"),
         (cropped_mask, r"imagesTr/liver_0\.nii\.gz has shape .*labelsTr/liver_0\.nii\.gz has", "resample"),
