@@ -119,8 +119,7 @@ def speed(arguments: argparse.Namespace) -> None:
 
 def agreement(arguments: argparse.Namespace) -> None:
     run = open_run(arguments.run)
-    extractor = run.contender(arguments.extractor, "cpu").make()
-    run.load_weights(extractor, arguments.extractor, 0)
+    _, extractor = run.extractor(arguments.extractor, 0, "cpu")
     metric = RelevanceRank(RelevanceRankOptions())
     twins: dict[str, Callable[[Tensor], Tensor]] = {"float32": extractor.embed}
     if isinstance(extractor, Explainable):

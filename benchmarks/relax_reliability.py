@@ -55,8 +55,7 @@ def collect(arguments: argparse.Namespace) -> None:
     run = open_run(arguments.run)
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.extractors.split(","):
-        extractor: Any = run.contender(name, "cpu").make()
-        run.load_weights(extractor, name, 0)
+        extractor: Any = run.extractor(name, 0, "cpu")[1]
         for item in largest_sections(run, arguments.slices):
             path = arguments.out / f"{name}_{item.slice_id}.npz"
             if path.exists():

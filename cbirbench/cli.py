@@ -11,6 +11,7 @@ from cbirbench.commands.cache import cache
 from cbirbench.commands.data import data_app
 from cbirbench.commands.pictures import explain, paper, views
 from cbirbench.commands.plugins import plugins_app
+from cbirbench.commands.queries import cross_exam, query
 from cbirbench.commands.run import report, run
 
 app = typer.Typer(
@@ -31,7 +32,7 @@ def main(version: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-for command in (run, report, explain, views, paper, cache):
+for command in (run, report, explain, query, cross_exam, views, paper, cache):
     app.command()(command)
 app.add_typer(plugins_app, name="plugins")
 app.add_typer(data_app, name="data")

@@ -5,7 +5,7 @@ What was seen after an epoch is in the cache at once, so that a training that go
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +14,17 @@ from cbirbench import keys
 from cbirbench.extraction import embed_slices
 from cbirbench.interfaces import Metric, Progress
 from cbirbench.plan import Contender, Plan
-from cbirbench.ranking import rank
-from cbirbench.scoring import evidence, explanations, scored
+from cbirbench.query_sets import QuerySet
+from cbirbench.scoring import evidence, explanations, ranked, scored
 from cbirbench.slices import Slices
 from cbirbench.store import Store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+_Point = tuple[int, str, str]
+"""Epoch, cohort and metric."""
 
 
 class Curves:
@@ -31,8 +35,7 @@ class Curves:
         contender: What is trained.
         extractor: The extractor that is being trained.
         training_key: The key of its trained weights.
-        gallery: The gallery's slices.
-        queries: The queries.
+        sets: The benchmark's own queries, then those of external cohorts.
         store: Where what was seen is kept.
         progress: Where to report.
     """
@@ -43,20 +46,20 @@ class Curves:
         contender: Contender,
         extractor: Any,
         training_key: str,
-        gallery: Slices,
-        queries: Slices,
+        sets: Sequence[QuerySet],
         store: Store,
         progress: Progress,
     ) -> None:
         self._plan, self._contender, self._extractor = plan, contender, extractor
-        self._gallery, self._queries, self._store, self._progress = gallery, queries, store, progress
+        self._sets, self._store, self._progress = sets, store, progress
         self._last: int = extractor.epochs
         self._keys = {
-            (epoch, metric.name): keys.curve(plan, training_key, epoch, metric, plugin, gallery, queries)
+            (epoch, one.cohort, metric.name): keys.curve(plan, training_key, epoch, metric, plugin, one)
+            for one in sets
             for metric, plugin in zip(plan.metrics, plan.metric_plugins, strict=True)
             for epoch in _epochs(plan, metric, self._last)
         }
-        self._seen: dict[tuple[int, str], NDArray[np.float64]] = {}
+        self._seen: dict[_Point, NDArray[np.float64]] = {}
         for place, key in self._keys.items():
             entry = store.read("scores", key)
             if entry is not None:
@@ -68,68 +71,90 @@ class Curves:
         missing = [place for place in self._keys if place not in self._seen]
         explained = {metric.name for metric in self._plan.metrics if metric.needs == "explanations"}
         return [
-            (epoch, any(name in explained for at, name in missing if at == epoch))
-            for epoch in sorted({at for at, _ in missing})
+            (epoch, any(name in explained for at, _, name in missing if at == epoch))
+            for epoch in sorted({at for at, _, _ in missing})
         ]
 
     def wants(self, epoch: int) -> bool:
         """Whether that epoch is on a curve and was not seen yet."""
-        return any(at == epoch and (at, name) not in self._seen for at, name in self._keys)
+        return any(place[0] == epoch and place not in self._seen for place in self._keys)
 
     def look(self, epoch: int) -> None:
         """Embed, rank, and score every metric that is due; explain where one of them needs it."""
-        plan, contender = self._plan, self._contender
-        due = [m for m in plan.metrics if (epoch, m.name) in self._keys and (epoch, m.name) not in self._seen]
-        vectors = [
-            embed_slices(
-                self._extractor,
-                slices,
-                batch_size=plan.run_options.batch_size,
-                device=plan.device,
-                name=contender.name,
-                advance=lambda done: None,
-            )
-            for slices in (self._gallery, self._queries)
-        ]
-        ranking = rank(
-            vectors[1],
-            vectors[0],
-            self._gallery.ids,
-            plan.depth(len(self._gallery)),
-            plan.run_options.distance,
-        )
-        maps: dict[str, NDArray[np.float32]] = {}
-        if any(metric.needs == "explanations" for metric in due):
-            shown = [item for item in self._queries if keys.explainable(item)]
-            title = f"{contender.name}, epoch {epoch}: explaining"
-            with self._progress.stage(title, len(shown) * plan.relax.masks) as advance:
-                made = explanations(
-                    contender, self._extractor, shown, plan.relax, advance=advance, progress=self._progress
-                )
-                maps = {item.slice_id: found.importance for item, found in made}
-        found = evidence(self._gallery, self._queries, vectors, ranking, maps)
-        for metric in due:
-            values = scored(metric, found)
-            self._store.write("scores", self._keys[epoch, metric.name], {"values": values})
-            self._seen[epoch, metric.name] = values
+        gallery: NDArray[np.float32] | None = None
+        for one in self._sets:
+            places = {m.name: (epoch, one.cohort, m.name) for m in self._plan.metrics}
+            due = [
+                metric
+                for metric in self._plan.metrics
+                if places[metric.name] in self._keys and places[metric.name] not in self._seen
+            ]
+            if not due:
+                continue
+            queries = self._embedded(one.queries)
+            if one.among_themselves:
+                vectors = [queries, queries]
+            else:
+                gallery = self._embedded(one.gallery) if gallery is None else gallery
+                vectors = [gallery, queries]
+            maps: dict[str, NDArray[np.float32]] = {}
+            if any(metric.needs == "explanations" for metric in due) and one.explainable:
+                maps = self._maps(epoch, one)
+            ranking = ranked(self._plan, one, vectors)
+            found = evidence(one.gallery, one.queries, vectors, ranking, maps)
+            for metric in due:
+                values = scored(metric, found)
+                place = places[metric.name]
+                self._store.write("scores", self._keys[place], {"values": values})
+                self._seen[place] = values
 
-    def rows(self, final: Mapping[str, NDArray[np.float64]]) -> list[dict[str, Any]]:
-        """The curves: epoch, metric, mean over the queries it is defined for, and how many those are.
+    def _embedded(self, slices: Slices) -> NDArray[np.float32]:
+        return embed_slices(
+            self._extractor,
+            slices,
+            batch_size=self._plan.run_options.batch_size,
+            device=self._plan.device,
+            name=self._contender.name,
+            advance=lambda done: None,
+        )
+
+    def _maps(self, epoch: int, one: QuerySet) -> dict[str, NDArray[np.float32]]:
+        contender, relax = self._contender, self._plan.relax
+        title = f"{contender.name}, epoch {epoch}: explaining" + (f" {one.cohort}" if one.external else "")
+        with self._progress.stage(title, len(one.explainable) * relax.masks) as advance:
+            made = explanations(
+                contender, self._extractor, one.explainable, relax, advance=advance, progress=self._progress
+            )
+            return {item.slice_id: found.importance for item, found in made}
+
+    def rows(self, final: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> list[dict[str, Any]]:
+        """The curves: cohort, epoch, metric, mean over the queries it is defined for, how many those are.
 
         Args:
-            final: The run's own scores: the last point of every curve.
+            final: The run's own scores by cohort and metric: the last point of every curve.
         """
         if not self._keys:
             return []
-        watched = {name for _, name in self._keys}
-        last = {(self._last, name): values for name, values in final.items() if name in watched}
+        watched = {name for _, _, name in self._keys}
+        last = {
+            (self._last, cohort, name): values
+            for cohort, scores in final.items()
+            for name, values in scores.items()
+            if name in watched
+        }
         points = {**self._seen, **last}
-        order = [metric.name for metric in self._plan.metrics]
+        cohorts = [one.cohort for one in self._sets]
+        metrics = [metric.name for metric in self._plan.metrics]
         rows = []
-        for epoch, name in sorted(points, key=lambda place: (place[0], order.index(place[1]))):
-            defined = points[epoch, name][np.isfinite(points[epoch, name])]
+        for epoch, cohort, name in sorted(
+            points, key=lambda place: (cohorts.index(place[1]), place[0], metrics.index(place[2]))
+        ):
+            values = points[epoch, cohort, name]
+            defined = values[np.isfinite(values)]
             value = float(defined.mean()) if len(defined) else float("nan")
-            rows.append({"epoch": epoch, "metric": name, "value": value, "defined": len(defined)})
+            rows.append(
+                {"cohort": cohort, "epoch": epoch, "metric": name, "value": value, "defined": len(defined)}
+            )
         return rows
 
 

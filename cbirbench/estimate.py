@@ -11,6 +11,7 @@ from cbirbench.curves import Curves
 from cbirbench.extraction import embedded, is_out_of_memory, prepared
 from cbirbench.interfaces import Progress, Trainable
 from cbirbench.plan import RETRIEVED_SHOWN, Contender, Plan, run_seed
+from cbirbench.query_sets import QuerySet
 from cbirbench.scoring import guarded_explaining, masked_embed
 from cbirbench.slices import CTSlice, Slices, square_batches
 from cbirbench.store import Store
@@ -88,12 +89,12 @@ def _fastest(work: Callable[[], object]) -> float:
     return min(times[1:])
 
 
-def stages_ahead(
-    plan: Plan, gallery: Slices, queries: Slices, store: Store, progress: Progress
-) -> list[Stage]:
+def stages_ahead(plan: Plan, sets: Sequence[QuerySet], store: Store, progress: Progress) -> list[Stage]:
     """Training and explaining that no cache entry spares, with the seconds each will take."""
     stages = []
-    explained = [item for item in queries if keys.explainable(item)] if plan.explains else []
+    gallery = sets[0].gallery
+    explained = [item for one in sets for item in one.explainable] if plan.explains else []
+    watched = len(gallery) + sum(len(one.queries) for one in sets)
     for contender in plan.contenders:
         extractor = contender.make()
         fresh = keys.untrained(plan.device, contender, extractor)
@@ -103,14 +104,15 @@ def stages_ahead(
             shaped_by = fresh
             if isinstance(extractor, Trainable):
                 key = keys.weights(fresh, gallery, run_seed(plan.request.seed, run))
-                ahead = Curves(plan, contender, extractor, key, gallery, queries, store, progress).ahead
+                ahead = Curves(plan, contender, extractor, key, sets, store, progress).ahead
                 untrained += bool(ahead) or not store.has("weights", key)
                 looks += len(ahead)
                 explained_looks += sum(explains for _, explains in ahead)
                 shaped_by = keys.trained(key)
             masks += [_masks_ahead(plan, shaped_by, item, store) for item in explained]
             if run == 0 and plan.draws_retrievals:
-                masks += _masks_of_figures(plan, shaped_by, gallery, queries, explained, store)
+                for one in sets:
+                    masks += _masks_of_figures(plan, shaped_by, one, explained, store)
         unexplained = sum(count > 0 for count in masks)
         if not untrained and not unexplained:
             continue
@@ -122,7 +124,7 @@ def stages_ahead(
             shrink = f"--runs N, or the options of {contender.name}"
             stages.append(Stage(what, views * TRAINING_PASSES * seconds, shrink))
         if looks:
-            embedding = looks * (len(gallery) + len(queries)) * seconds
+            embedding = looks * watched * seconds
             explaining = explained_looks * len(explained) * plan.relax.masks * masked
             what = f"evaluating {contender.name} {looks} times while it trains"
             shrink = "a larger --eval-every and --explain-every"
@@ -149,8 +151,7 @@ def _masks_ahead(plan: Plan, shaped_by: keys.ShapedBy, item: CTSlice, store: Sto
 def _masks_of_figures(
     plan: Plan,
     shaped_by: keys.ShapedBy,
-    gallery: Slices,
-    queries: Slices,
+    one: QuerySet,
     explained: Sequence[CTSlice],
     store: Store,
 ) -> list[int]:
@@ -161,19 +162,19 @@ def _masks_of_figures(
     """
     counted = {item.slice_id for item in explained}
     asked = plan.request.explain_queries
-    drawn = min(FIGURES, len(explained)) if asked is None else len(set(asked))
-    own = [item for item in queries if item.slice_id in (asked or ()) and item.slice_id not in counted]
+    gallery = one.gallery
+    here = len(one.explainable) if plan.explains else 0
+    drawn = min(FIGURES, here) if asked is None else len(set(asked) & set(one.queries.ids))
+    own = [item for item in one.queries if item.slice_id in (asked or ()) and item.slice_id not in counted]
     masks = [_masks_ahead(plan, shaped_by, item, store) for item in own]
     if not any(store.has("similarities", keys.similarities(plan.relax, shaped_by, item)) for item in gallery):
         masks += [plan.relax.masks] * min(drawn * RETRIEVED_SHOWN, len(gallery))
     return masks
 
 
-def announce_long_work(
-    plan: Plan, gallery: Slices, queries: Slices, store: Store, progress: Progress
-) -> None:
+def announce_long_work(plan: Plan, sets: Sequence[QuerySet], store: Store, progress: Progress) -> None:
     """Say what each stage will take and which option shrinks it, where all of it takes over ten minutes."""
-    stages = stages_ahead(plan, gallery, queries, store, progress)
+    stages = stages_ahead(plan, sets, store, progress)
     total = sum(stage.seconds for stage in stages)
     if total < WORTH_SAYING_S:
         return

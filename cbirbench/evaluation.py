@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ from cbirbench.explanation_scores import attention_rows, explained_rows
 from cbirbench.extraction import REPORT, embed_slices, guarded
 from cbirbench.interfaces import Evidence, Extractor, Progress, Trainable, TrainingRecord
 from cbirbench.plan import RETRIEVED_SHOWN, Contender, Plan, run_seed
-from cbirbench.ranking import Ranking, rank
+from cbirbench.query_sets import QuerySet
+from cbirbench.ranking import Ranking
 from cbirbench.results import RunOutcome
 from cbirbench.retrieval_figures import (
     Captioned,
@@ -29,7 +30,7 @@ from cbirbench.retrieval_figures import (
     neighbours_of,
     precision_of_each,
 )
-from cbirbench.scoring import evidence, scored
+from cbirbench.scoring import evidence, ranked, scored
 from cbirbench.slices import Slices
 from cbirbench.store import Store, as_json
 
@@ -41,64 +42,166 @@ def run_once(
     plan: Plan,
     contender: Contender,
     run: int,
-    gallery: Slices,
-    queries: Slices,
+    sets: Sequence[QuerySet],
     out: Path,
     store: Store,
     progress: Progress,
-) -> RunOutcome:
-    """One run of one extractor: trained if it is trainable, then evaluated; its figures go into `out`."""
+) -> list[RunOutcome]:
+    """One run of one extractor: trained if it is trainable, then evaluated; its figures go into `out`.
+
+    Args:
+        plan: What to do.
+        contender: The extractor.
+        run: Which training run of it, from 0.
+        sets: The benchmark's own queries, in whose gallery it trains, then those of external cohorts.
+        out: The run's folder.
+        store: The cache.
+        progress: Where to report.
+
+    Returns:
+        What it gave on each set of queries, in order; the training is told of with the first.
+    """
     title = contender.name + (f", run {run + 1} of {contender.runs}" if contender.runs > 1 else "")
     extractor = contender.make()
     shaped_by = keys.untrained(plan.device, contender, extractor)
     training: _Training | None = None
     if isinstance(extractor, Trainable):
-        training = _trained(
-            plan, contender, extractor, shaped_by, run, gallery, queries, store, progress, title
-        )
+        training = _trained(plan, contender, extractor, shaped_by, run, sets, store, progress, title)
         shaped_by = keys.trained(training.key)
-    vectors = [
-        _embedded(
-            plan, contender, extractor, shaped_by, slices, store, progress, f"{title}: embedding {split}"
+    job = _Evaluation(plan, contender, run, extractor, shaped_by, out, store, progress)
+    outcomes = [job.outcome(one, title if len(sets) == 1 else f"{title}, {one.cohort}") for one in sets]
+    if training:
+        curve = training.curves.rows({outcome.cohort: outcome.values for outcome in outcomes})
+        outcomes = [
+            replace(
+                outcome,
+                seed=training.seed,
+                curve=[row for row in curve if row["cohort"] == outcome.cohort],
+            )
+            for outcome in outcomes
+        ]
+        outcomes[0] = replace(
+            outcomes[0],
+            weights=training.weights,
+            weights_key=training.key,
+            training=training.record.epochs,
+            resumed_from_epoch=training.record.resumed_from_epoch,
         )
-        for split, slices in (("gallery", gallery), ("queries", queries))
-    ]
-    ranking = rank(vectors[1], vectors[0], gallery.ids, plan.depth(len(gallery)), plan.run_options.distance)
-    found: dict[str, Explanation] = {}
-    map_keys: dict[str, str] = {}
-    if plan.explains:
-        shown = [item for item in queries if keys.explainable(item)]
-        map_keys = {item.slice_id: keys.importance_map(plan.relax, shaped_by, item) for item in shown}
-        step = f"{title}: explaining"
-        found = explained(contender, extractor, shaped_by, shown, plan.relax, store, progress, step)
-    maps = {slice_id: explanation.importance for slice_id, explanation in found.items()}
-    values = _scored(plan, gallery, queries, vectors, ranking, maps, map_keys, store, progress, title)
-    on_maps = {m.name: values[m.name] for m in plan.metrics if m.needs == "explanations"}
-    figures = []
-    if run == 0 and plan.draws_retrievals:
-        figures = _retrievals(
-            plan, contender, extractor, shaped_by, gallery, queries, ranking, out, store, progress
+    return outcomes
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """An extractor as it is after its training, and where to look things up."""
+
+    plan: Plan
+    contender: Contender
+    run: int
+    extractor: Extractor
+    shaped_by: keys.ShapedBy
+    out: Path
+    store: Store
+    progress: Progress
+
+    def outcome(self, one: QuerySet, title: str) -> RunOutcome:
+        """Embed, rank, explain and score one set of queries."""
+        plan, contender, extractor, shaped_by = self.plan, self.contender, self.extractor, self.shaped_by
+        vectors = [
+            _embedded(
+                plan,
+                contender,
+                extractor,
+                shaped_by,
+                slices,
+                self.store,
+                self.progress,
+                f"{title}: embedding {split}",
+            )
+            for split, slices in (("gallery", one.gallery), ("queries", one.queries))
+        ]
+        ranking = ranked(plan, one, vectors)
+        found: dict[str, Explanation] = {}
+        map_keys: dict[str, str] = {}
+        if plan.explains and one.explainable:
+            shown = one.explainable
+            map_keys = {item.slice_id: keys.importance_map(plan.relax, shaped_by, item) for item in shown}
+            step = f"{title}: explaining"
+            found = explained(
+                contender, extractor, shaped_by, shown, plan.relax, self.store, self.progress, step
+            )
+        maps = {slice_id: explanation.importance for slice_id, explanation in found.items()}
+        values = _scored(plan, one, vectors, ranking, maps, map_keys, self.store, self.progress, title)
+        on_maps = {m.name: values[m.name] for m in plan.metrics if m.needs == "explanations"}
+        return RunOutcome(
+            extractor=contender.name,
+            run=self.run,
+            seed=None,
+            gallery_embeddings=vectors[0],
+            query_embeddings=vectors[1],
+            neighbours=ranking.neighbours,
+            distances=ranking.distances,
+            values=values,
+            maps=maps,
+            similarities={slice_id: explanation.similarities for slice_id, explanation in found.items()},
+            explained=explained_rows(one.queries, found, on_maps),
+            attention=attention_rows(one, found, map_keys, self.store) if found else (),
+            figures=self._retrievals(one, ranking) if self.run == 0 and plan.draws_retrievals else (),
+            weights={},
+            training=(),
+            cohort=one.cohort,
+            external=one.external,
         )
-    return RunOutcome(
-        extractor=contender.name,
-        run=run,
-        seed=training.seed if training else None,
-        gallery_embeddings=vectors[0],
-        query_embeddings=vectors[1],
-        neighbours=ranking.neighbours,
-        distances=ranking.distances,
-        values=values,
-        maps=maps,
-        similarities={slice_id: explanation.similarities for slice_id, explanation in found.items()},
-        explained=explained_rows(queries, found, on_maps),
-        attention=attention_rows(plan, queries, found, map_keys, store) if found else (),
-        figures=figures,
-        weights=training.weights if training else {},
-        weights_key=training.key if training else "",
-        training=training.record.epochs if training else (),
-        resumed_from_epoch=training.record.resumed_from_epoch if training else None,
-        curve=training.curves.rows(values) if training else (),
-    )
+
+    def _retrievals(self, one: QuerySet, ranking: Ranking) -> list[dict[str, Any]]:
+        """Draw some queries with what they retrieve, explained; a row a figure."""
+        plan, name = self.plan, self.contender.name
+        shown = min(RETRIEVED_SHOWN, ranking.neighbours.shape[1])
+        precision = precision_of_each(one.queries, one.gallery, ranking, shown)
+        asked = plan.request.explain_queries
+        if asked is None:
+            chosen = choose(one.queries, precision)
+        else:
+            here = set(one.queries.ids)
+            chosen = asked_for(one.queries, [slice_id for slice_id in asked if slice_id in here])
+        items = [one.queries[place.position] for place in chosen]
+        items += neighbours_of(chosen, one.gallery, ranking, shown)
+        # A cohort that is its own gallery may retrieve what is a query as well.
+        items = list({item.slice_id: item for item in items}.values())
+        title = f"{name}: explaining retrieved slices" + (f" of {one.cohort}" if one.external else "")
+        found = explained(
+            self.contender,
+            self.extractor,
+            self.shaped_by,
+            items,
+            plan.relax,
+            self.store,
+            self.progress,
+            title,
+        )
+        captioned = Captioned(one.cohort, one.synthetic, name, one.structures)
+        rows = []
+        for place in chosen:
+            query, value = one.queries[place.position], float(precision[place.position])
+            file = figure_file(name, query.slice_id)
+            why = (
+                "as asked for"
+                if place.why == "asked for"
+                else f"the {place.why} of the queries that show the organ"
+            )
+            draw_retrieval(
+                self.out / file,
+                captioned,
+                query,
+                [one.gallery[int(position)] for position in ranking.neighbours[place.position, :shown]],
+                [float(distance) for distance in ranking.distances[place.position, :shown]],
+                found,
+                relax=plan.relax,
+                title=f"{query.slice_id}, {why} (MAP@{shown} {100 * value:.0f} %)",
+            )
+            rows.append(
+                {"file": file, "query_id": query.slice_id, "why": place.why, "map": value, "shown": shown}
+            )
+        return rows
 
 
 @dataclass(frozen=True)
@@ -118,8 +221,7 @@ def _trained(
     extractor: Trainable,
     shaped_by: keys.ShapedBy,
     run: int,
-    gallery: Slices,
-    queries: Slices,
+    sets: Sequence[QuerySet],
     store: Store,
     progress: Progress,
     title: str,
@@ -127,6 +229,7 @@ def _trained(
     """Train, or take the weights of an equal training from the cache."""
     import torch
 
+    gallery = sets[0].gallery
     seed = run_seed(plan.request.seed, run)
     key = keys.weights(shaped_by, gallery, seed)
 
@@ -134,7 +237,7 @@ def _trained(
         progress.note(f"{title}: another process is at this very training; waiting for it.")
 
     with store.training_alone(key, waits):
-        curves = Curves(plan, contender, extractor, key, gallery, queries, store, progress)
+        curves = Curves(plan, contender, extractor, key, sets, store, progress)
         entry = store.read("weights", key)
         if entry is None or curves.ahead:
             again = "" if entry is None else " once more, for its curves"
@@ -237,55 +340,9 @@ def _embedded(
     return vectors
 
 
-def _retrievals(
-    plan: Plan,
-    contender: Contender,
-    extractor: Extractor,
-    shaped_by: keys.ShapedBy,
-    gallery: Slices,
-    queries: Slices,
-    ranking: Ranking,
-    out: Path,
-    store: Store,
-    progress: Progress,
-) -> list[dict[str, Any]]:
-    """Draw some queries with what they retrieve, explained; a row a figure."""
-    shown = min(RETRIEVED_SHOWN, len(gallery))
-    precision = precision_of_each(queries, gallery, ranking, shown)
-    asked = plan.request.explain_queries
-    chosen = choose(queries, precision) if asked is None else asked_for(queries, asked)
-    items = [queries[one.position] for one in chosen]
-    items += neighbours_of(chosen, gallery, ranking, shown)
-    title = f"{contender.name}: explaining retrieved slices"
-    found = explained(contender, extractor, shaped_by, items, plan.relax, store, progress, title)
-    captioned = Captioned(
-        plan.benchmark_plugin.name, plan.benchmark.synthetic, contender.name, plan.benchmark.structures
-    )
-    rows = []
-    for one in chosen:
-        query, value = queries[one.position], float(precision[one.position])
-        file = figure_file(contender.name, query.slice_id)
-        why = (
-            "as asked for" if one.why == "asked for" else f"the {one.why} of the queries that show the organ"
-        )
-        draw_retrieval(
-            out / file,
-            captioned,
-            query,
-            [gallery[int(place)] for place in ranking.neighbours[one.position, :shown]],
-            [float(distance) for distance in ranking.distances[one.position, :shown]],
-            found,
-            relax=plan.relax,
-            title=f"{query.slice_id}, {why} (MAP@{shown} {100 * value:.0f} %)",
-        )
-        rows.append({"file": file, "query_id": query.slice_id, "why": one.why, "map": value, "shown": shown})
-    return rows
-
-
 def _scored(
     plan: Plan,
-    gallery: Slices,
-    queries: Slices,
+    one: QuerySet,
     vectors: Sequence[NDArray[np.float32]],
     ranking: Ranking,
     maps: dict[str, NDArray[np.float32]],
@@ -300,13 +357,13 @@ def _scored(
     for metric, plugin in zip(plan.metrics, plan.metric_plugins, strict=True):
         key = ""
         if metric.needs == "explanations":
-            key = keys.explanation_scores(metric, plugin, map_keys, queries)
+            key = keys.explanation_scores(metric, plugin, map_keys, one.queries)
             entry = store.read("scores", key)
             if entry is not None:
                 values[metric.name] = entry[0]["values"]
                 continue
         if found is None:
-            found = evidence(gallery, queries, vectors, ranking, maps)
+            found = evidence(one.gallery, one.queries, vectors, ranking, maps)
         with progress.stage(f"{title}: {metric.name}", 1) as advance:
             values[metric.name] = scored(metric, found)
             advance(1)

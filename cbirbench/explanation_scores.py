@@ -16,6 +16,7 @@ from cbirbench.explain.native import to_native
 from cbirbench.explain.relax import Explanation
 from cbirbench.interfaces import Progress
 from cbirbench.plan import Plan
+from cbirbench.query_sets import QuerySet
 from cbirbench.ranking import Ranking
 from cbirbench.report.explanations import RELEVANCE_RANK
 from cbirbench.results import RunOutcome
@@ -63,14 +64,13 @@ def explained_rows(
 
 
 def attention_rows(
-    plan: Plan,
-    queries: Slices,
+    one: QuerySet,
     explanations: Mapping[str, Explanation],
     map_keys: Mapping[str, str],
     store: Store,
 ) -> list[dict[str, Any]]:
     """Each tissue's shares of every map, from the cache where they are there: they sort every pixel."""
-    structures = plan.benchmark.structures
+    queries, structures = one.queries, one.structures
     key = keys.attention(map_keys, queries, structures)
     entry = store.read("scores", key)
     if entry is None:
@@ -100,32 +100,32 @@ def attention_rows(
     ]
 
 
-def control_rows(
-    plan: Plan, gallery: Slices, queries: Slices, store: Store, progress: Progress
-) -> list[dict[str, Any]]:
-    """Scores of the controls' maps on every metric that needs explanations, a row a query that has one."""
+def control_rows(plan: Plan, one: QuerySet, store: Store, progress: Progress) -> list[dict[str, Any]]:
+    """Scores of the controls' maps on every metric that needs explanations, a row a query."""
+    queries = one.queries
     due = [
         (metric, plugin)
         for metric, plugin in zip(plan.metrics, plan.metric_plugins, strict=True)
         if metric.needs == "explanations" and not metric.depth  # a control retrieves nothing
     ]
-    if not due:
+    if not due or not one.explainable:
         return []
-    shown = [item for item in queries if keys.explainable(item)]
     rows: list[dict[str, Any]] = []
-    with progress.stage("Scoring the controls", len(CONTROLS)) as advance:
+    title = "Scoring the controls" + (f", {one.cohort}" if one.external else "")
+    with progress.stage(title, len(CONTROLS)) as advance:
         for name in CONTROLS:
-            map_keys = {item.slice_id: keys.control_map(plan.relax, name, item) for item in shown}
+            map_keys = {item.slice_id: keys.control_map(plan.relax, name, item) for item in one.explainable}
             found = None
             for metric, plugin in due:
                 key = keys.explanation_scores(metric, plugin, map_keys, queries)
                 entry = store.read("scores", key)
                 if entry is None:
-                    found = found or _control_evidence(name, plan, gallery, queries)
+                    found = found or _control_evidence(name, plan, one)
                     entry = {"values": scored(metric, found)}, {}
                     store.write("scores", key, entry[0])
                 rows += [
                     {
+                        "cohort": one.cohort,
                         "control": name,
                         "metric": metric.name,
                         "query_id": item.slice_id,
@@ -138,26 +138,22 @@ def control_rows(
     return rows
 
 
-def _control_evidence(name: str, plan: Plan, gallery: Slices, queries: Slices) -> Any:
-    maps = {
-        item.slice_id: control_map(name, item.slice_id, plan.relax)
-        for item in queries
-        if keys.explainable(item)
-    }
-    nothing = np.zeros((len(queries), 0))
+def _control_evidence(name: str, plan: Plan, one: QuerySet) -> Any:
+    maps = {item.slice_id: control_map(name, item.slice_id, plan.relax) for item in one.explainable}
+    nothing = np.zeros((len(one.queries), 0))
     ranking = Ranking(neighbours=nothing.astype(np.int64), distances=nothing)
-    vectors = [np.zeros((len(slices), 1), dtype=np.float32) for slices in (gallery, queries)]
-    return evidence(gallery, queries, vectors, ranking, maps)
+    vectors = [np.zeros((len(slices), 1), dtype=np.float32) for slices in (one.gallery, one.queries)]
+    return evidence(one.gallery, one.queries, vectors, ranking, maps)
 
 
 def explanation_summary(
     outcomes: Sequence[RunOutcome], controls: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any] | None:
-    """What summary.json says of the explanations; None where nothing was explained.
+    """What summary.json says of the explanations of one set of queries; None where nothing was explained.
 
     Args:
-        outcomes: The runs.
-        controls: What `control_rows` gave.
+        outcomes: The runs on that set.
+        controls: What `control_rows` gave for it.
     """
     by_extractor: dict[str, list[RunOutcome]] = {}
     for outcome in outcomes:

@@ -12,6 +12,7 @@ from cbirbench import __version__, registry
 from cbirbench.explain.relax import RelaxOptions
 from cbirbench.interfaces import Extractor, Metric
 from cbirbench.plan import Contender, Plan
+from cbirbench.query_sets import QuerySet
 from cbirbench.registry import Plugin
 from cbirbench.slices import CTSlice, Slices, slice_fingerprint
 from cbirbench.store import as_json, key_of
@@ -141,15 +142,15 @@ def curve(
     epoch: int,
     metric: Metric,
     plugin: Plugin,
-    gallery: Slices,
-    queries: Slices,
+    one: QuerySet,
 ) -> str:
-    """Key of a metric's values after one epoch of a training."""
+    """Key of a metric's values on a set of queries after one epoch of a training."""
     shaped_by: ShapedBy = {
         "training": training_key,
         "epoch": epoch,
-        "gallery": gallery.fingerprint(),
-        "queries": queries.fingerprint(),
+        "gallery": one.gallery.fingerprint(),
+        "queries": one.queries.fingerprint(),
+        **({"among_themselves": True} if one.among_themselves else {}),
         "distance": plan.run_options.distance,
         "batch_size": plan.run_options.batch_size,
         **_scored_by(metric, plugin),
@@ -174,8 +175,3 @@ def attention(maps: Mapping[str, str], queries: Slices, structures: Mapping[int,
 def explanation_scores(metric: Metric, plugin: Plugin, maps: dict[str, str], queries: Slices) -> str:
     """Key of a metric's values on importance maps."""
     return key_of({**_scored_by(metric, plugin), "maps": maps, "queries": queries.fingerprint()})
-
-
-def explainable(item: CTSlice) -> bool:
-    """Whether a query is explained: the relevance rank is defined on slices that show the organ (eq. 7)."""
-    return item.shows_target

@@ -37,8 +37,6 @@ LATEX_FILE = "tables.tex"
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """What a network's weights hold beside its parameters: batch norm's running statistics."""
 
-_LIVER_BENCHMARKS = ("decathlon", "phantom")
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -101,8 +99,6 @@ def read_run(folder: Path) -> FinishedRun:
 def draw_window_figures(folders: Sequence[Path], runs: Sequence[FinishedRun], out: Path) -> list[Figure]:
     """Figure 2, a slice in both windows, and 3, the organ's HU, from the first run that kept slices."""
     windows = "no, narrow and wide clipping of a slice"
-    organ = "liver" if runs[0].summary["benchmark"]["name"] in _LIVER_BENCHMARKS else "target organ"
-    histogram = f"HU of the {organ}, with both windows"
     reason = ""
     for folder in folders:
         try:
@@ -114,8 +110,10 @@ def draw_window_figures(folders: Sequence[Path], runs: Sequence[FinishedRun], ou
     else:
         return [
             Figure(f"Figure 2: {windows}", left_out=reason),
-            Figure(f"Figure 3: {histogram}", left_out=reason),
+            Figure("Figure 3: HU of the target organ, with both windows", left_out=reason),
         ]
+    organ = organ_of(slices, runs[0].summary)
+    histogram = f"HU of the {organ}, with both windows"
     wide, narrow = windows_of([run.summary for run in runs])
     data = _data(runs[0])
     # The slice that shows most of the organ; the first where they tie.
@@ -132,6 +130,13 @@ def draw_window_figures(folders: Sequence[Path], runs: Sequence[FinishedRun], ou
     three = Figure(f"Figure 3: {histogram} ({data}, {which})", "figure-3.png")
     draw_organ_histogram(values, wide, narrow, out / three.file, organ=organ, title=three.title)
     return [two, three]
+
+
+def organ_of(slices: Slices, summary: Mapping[str, Any]) -> str:
+    """What the benchmark calls the target organ; ``target organ`` where it has no name for it."""
+    targets = next((item.target_values for item in slices if item.target_values), (1,))
+    structures = summary["benchmark"].get("structures") or {}
+    return plain(structures.get(str(targets[0]), "target organ"))
 
 
 def windows_of(summaries: Sequence[Mapping[str, Any]]) -> tuple[Window, Window]:

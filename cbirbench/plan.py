@@ -11,7 +11,7 @@ import numpy as np
 
 from cbirbench import registry
 from cbirbench.explain.relax import RelaxOptions
-from cbirbench.interfaces import Benchmark, Context, Extractor, Metric, Options, ProfileName, Source
+from cbirbench.interfaces import Benchmark, Context, Extractor, Json, Metric, Options, ProfileName, Source
 from cbirbench.registry import Plugin
 from cbirbench.settings import Departure, RunOptions
 from cbirbench.store import as_json, key_of
@@ -42,6 +42,9 @@ class Request:
         device: ``auto``, ``cpu`` or ``cuda``.
         assignments: ``NAME.OPTION=VALUE`` texts.
         pixels: Whether the run's folder gets the HU slices.
+        queries: External cohorts, ``PATH`` or ``NAME=PATH``: folders or manifests.
+        gallery: What external cohorts are ranked against: the benchmark's gallery (the paper's protocol), or
+            each its own slices of other patients.
     """
 
     benchmark: str
@@ -58,6 +61,27 @@ class Request:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     assignments: tuple[str, ...] = ()
     pixels: bool = True
+    queries: tuple[str, ...] = ()
+    gallery: Literal["benchmark", "self"] = "benchmark"
+
+
+@dataclass(frozen=True)
+class ExternalCohort:
+    """An external cohort whose slices are queries.
+
+    Attributes:
+        name: What tables and files call it.
+        plugin: The plugin that reads it.
+        benchmark: What reads its scans.
+        options: How they are read.
+        sources: Its scans.
+    """
+
+    name: str
+    plugin: Plugin
+    benchmark: Benchmark
+    options: Options
+    sources: Sequence[Source]
 
 
 @dataclass(frozen=True)
@@ -102,6 +126,7 @@ class Plan:
     departures: Sequence[Departure]
     title: str
     notes: Sequence[str] = field(default_factory=list)
+    cohorts: Sequence[ExternalCohort] = ()
 
     def depth(self, gallery_size: int) -> int:
         """How many neighbours of each query are kept; a small gallery has fewer to draw, never to score."""
@@ -138,8 +163,15 @@ class Plan:
                 "pixels": self.request.pixels,
                 "explain_queries": self.request.explain_queries,
                 "device": self.device,
+                **({"cohorts": self._cohorts()} if self.cohorts else {}),
             }
         )
+
+    def _cohorts(self) -> list[Json]:
+        return [
+            self.request.gallery,
+            *([c.name, as_json(c.options), [as_json(source) for source in c.sources]] for c in self.cohorts),
+        ]
 
 
 def run_seed(seed: int, run: int) -> int:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cbirbench import registry
-from cbirbench.errors import MissingError, PluginError, UsageError
+from cbirbench.errors import DataWarning, MissingError, PluginError, UsageError
 from cbirbench.explain.precision import resolved
 from cbirbench.explain.relax import RelaxOptions
 from cbirbench.interfaces import Augmentation, Benchmark, Context, Metric, Options, Source, Trainable
-from cbirbench.plan import DEFAULT_METRICS, Contender, Plan, Request
+from cbirbench.leakage import crossing_patients
+from cbirbench.plan import DEFAULT_METRICS, Contender, ExternalCohort, Plan, Request
 from cbirbench.registry import Plugin
 from cbirbench.settings import Assignment, RunOptions, Settings, parse_assignments
+
+COHORT_READER = "folder"
+"""The benchmark whose reader, and whose options, external cohorts have."""
+
+MOST_NAMED = 20
+"""Patients that an error names."""
 
 
 def build(request: Request) -> Plan:
@@ -47,15 +56,17 @@ def build(request: Request) -> Plan:
     metric_plugins, metrics = _metrics(settings, request.metrics)
     device = choose_device(request.device)
     relax = relax.model_copy(update={"precision": resolved(relax.precision, device)})
-    sources = benchmark.sources()
-    _check_sources(sources, request.benchmark)
+    with _doubts() as doubts:
+        sources = benchmark.sources()
+        _check_sources(sources, request.benchmark)
+        cohorts = _cohorts(settings, request, benchmark_plugin.name, sources)
     contenders = _contenders(settings, request.extractors, device, run_options.runs)
     explains = bool(request.explain_queries) or any(m.needs == "explanations" for m in metrics)
     if not explains:
         settings.disregard("relax")
     if not any(contender.trained for contender in contenders):
         settings.disregard("run", "runs")
-    notes = [*leftovers(settings, assignments), *_idle_curves(run_options, metrics, contenders)]
+    notes = [*doubts, *leftovers(settings, assignments), *_idle_curves(run_options, metrics, contenders)]
     if explains and relax.masks < relax.grid**2:
         notes.append(
             f"{relax.masks} masks are fewer than the {relax.grid**2} cells of a mask's grid: maps are mostly "
@@ -76,7 +87,51 @@ def build(request: Request) -> Plan:
         departures=list(settings.departures.values()),
         title=settings.title(),
         notes=notes,
+        cohorts=cohorts,
     )
+
+
+@contextmanager
+def _doubts() -> Iterator[list[str]]:
+    """What is warned of while scans are looked up, each once."""
+    found: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DataWarning)
+        yield found
+    found += dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, DataWarning))
+
+
+def _cohorts(
+    settings: Settings, request: Request, benchmark: str, sources: Sequence[Source]
+) -> list[ExternalCohort]:
+    """The external cohorts, each with its scans looked up."""
+    if request.gallery == "self" and not request.queries:
+        raise UsageError(
+            "--gallery self ranks an external cohort against itself, and none was given.",
+            "Give one with --queries, or leave --gallery out.",
+        )
+    if not request.queries:
+        return []
+    from cbirbench.datasets.cohort import cohort_of
+
+    plugin = registry.find("benchmark", COHORT_READER)
+    options = settings.resolve(registry.load(plugin).options_type, plugin.names, departs=False)
+    cohorts: list[ExternalCohort] = []
+    for text in request.queries:
+        found = cohort_of(text, options)
+        if found.name in [benchmark, *(cohort.name for cohort in cohorts)]:
+            raise UsageError(
+                f"Two cohorts are called {found.name!r}.",
+                f"Give one another name: --queries NAME={text.partition('=')[2] or text}",
+            )
+        own = found.benchmark.sources()
+        _check_volumes(own, found.name)
+        if request.gallery == "benchmark":
+            _check_patients(
+                [source for source in sources if source.split == "gallery"], own, f"the cohort {found.name}"
+            )
+        cohorts.append(ExternalCohort(found.name, plugin, found.benchmark, found.benchmark.options, own))
+    return cohorts
 
 
 def _idle_curves(
@@ -199,6 +254,18 @@ def choose_device(asked: str) -> str:
 
 
 def _check_sources(sources: Sequence[Source], benchmark: str) -> None:
+    _check_volumes(sources, benchmark)
+    for split in ("gallery", "query"):
+        if not any(source.split == split for source in sources):
+            raise UsageError(
+                f"The benchmark {benchmark!r} has no {split} scans with these options.",
+                "Give it at least one scan for the gallery and one for the queries.",
+            )
+    sides = [[source for source in sources if source.split == split] for split in ("gallery", "query")]
+    _check_patients(sides[0], sides[1], "the queries")
+
+
+def _check_volumes(sources: Sequence[Source], benchmark: str) -> None:
     volumes = [source.volume_id for source in sources]
     if len(set(volumes)) < len(volumes):
         twice = next(volume for volume in volumes if volumes.count(volume) > 1)
@@ -206,18 +273,19 @@ def _check_sources(sources: Sequence[Source], benchmark: str) -> None:
             f"The benchmark {benchmark!r} gives {len(volumes)} scans, two of them with the id {twice!r}.",
             "Report it to the plugin's authors: each scan needs an id of its own.",
         )
-    for split in ("gallery", "query"):
-        if not any(source.split == split for source in sources):
-            raise UsageError(
-                f"The benchmark {benchmark!r} has no {split} scans with these options.",
-                "Give it at least one scan for the gallery and one for the queries.",
-            )
-    patients = {split: {s.patient_id for s in sources if s.split == split} for split in ("gallery", "query")}
-    crossing = sorted(patients["gallery"] & patients["query"])
+
+
+def _check_patients(gallery: Sequence[Source], queries: Sequence[Source], side: str) -> None:
+    crossing = crossing_patients(
+        (source.patient_id for source in gallery), (source.patient_id for source in queries)
+    )
     if crossing:
+        more = f" and {len(crossing) - MOST_NAMED} more" if len(crossing) > MOST_NAMED else ""
         raise UsageError(
-            f"{len(crossing)} patients are on both sides, gallery and queries: {', '.join(crossing[:5])}.",
-            "A patient belongs to one side, or the retrieval only recognises the patient.",
+            f"{len(crossing)} patients are in the gallery and in {side}: "
+            f"{', '.join(crossing[:MOST_NAMED])}{more}.",
+            "A patient belongs to one side, or the retrieval only recognises the patient. Where two patients "
+            "share an id by chance, name them apart in a manifest.",
         )
 
 

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from cbirbench import keys, results
-from cbirbench.errors import DataError, UsageError
+from cbirbench.errors import UsageError
 from cbirbench.explain.native import to_native
 from cbirbench.explain.precision import resolved
 from cbirbench.explain.relax import Explanation, RelaxOptions
 from cbirbench.explaining import explained
-from cbirbench.extraction import embed_slices
 from cbirbench.figures.look import check_format
-from cbirbench.interfaces import Extractor, Options, Progress, Trainable
-from cbirbench.plan import Contender
+from cbirbench.interfaces import Options, Progress
 from cbirbench.planning import choose_device
 from cbirbench.ranking import Ranking, rank
-from cbirbench.reopening import FinishedRun, open_run
+from cbirbench.reopening import ReopenedExtractor, open_run
 from cbirbench.retrieval_figures import (
     Captioned,
     asked_for,
@@ -32,13 +27,11 @@ from cbirbench.retrieval_figures import (
 )
 from cbirbench.settings import parse_assignments, parse_value, unknown_option, validated
 from cbirbench.slices import CTSlice, Slices
-from cbirbench.store import Store, arrays_digest, write_arrays
+from cbirbench.store import Store, write_arrays
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
-
-SAME_EMBEDDING = 1e-3
-"""Largest distance, relative to its length, of a query's embedding from the one that the run recorded."""
 
 
 @dataclass(frozen=True)
@@ -91,41 +84,34 @@ def explain_query(request: QueryRequest, store: Store, progress: Progress) -> li
             f"Name it {request.arrays.with_suffix('.safetensors').name}, for example.",
         )
     run = open_run(request.folder)
-    (chosen,) = asked_for(run.queries, [request.query])
-    query = run.queries[chosen.position]
-    name = str(
-        run.entry(request.extractor)["name"] if request.extractor else run.summary["extractors"][0]["name"]
-    )
+    one = run.query_set(request.query)
+    (chosen,) = asked_for(one.queries, [request.query])
+    query = one.queries[chosen.position]
+    places = next(among for asked, among in one.parts if chosen.position in asked)
+    gallery = Slices(tuple(one.gallery[place] for place in places))
     device = choose_device(request.device)
-    relax = relax_options(run.summary, request, device)
-    if not 1 <= request.top <= len(run.gallery):
+    relax = relax_options(run.summary, request.assignments, request.until_reliable, device)
+    if not 1 <= request.top <= len(gallery):
         raise UsageError(
-            f"--top {request.top} slices cannot be shown: the gallery has {len(run.gallery)}.",
-            f"Give a number from 1 to {len(run.gallery)}.",
+            f"--top {request.top} slices cannot be shown: the gallery has {len(gallery)}.",
+            f"Give a number from 1 to {len(gallery)}.",
         )
-    contender = run.contender(name, device)
-    extractor = contender.make()
-    run.load_weights(extractor, name, request.run)
-    vectors, _ = results.read_run_arrays(run.folder, results.array_file("embeddings", name, request.run))
-    _check_embedding(extractor, contender, query, vectors["query"][chosen.position], run)
+    reopened = run.reopened(request.extractor, request.run, device, chosen.position, one)
+    name = reopened.contender.name
 
     ranking = rank(
-        vectors["query"][chosen.position : chosen.position + 1],
-        vectors["gallery"],
-        run.gallery.ids,
+        reopened.query_vectors[chosen.position : chosen.position + 1],
+        reopened.gallery_vectors[places],
+        gallery.ids,
         request.top,
         run.summary["distance"],
     )
-    retrieved = [run.gallery[int(place)] for place in ranking.neighbours[0]]
-    shaped_by = _shaped_by(run, contender, extractor, request.run)
-    title = f"{name}: explaining the query and {len(retrieved)} retrieved slices"
-    found = explained(contender, extractor, shaped_by, [query, *retrieved], relax, store, progress, title)
+    retrieved = [gallery[int(place)] for place in ranking.neighbours[0]]
+    found = explain_slices(reopened, [query, *retrieved], relax, store, progress)
 
-    precision = 100 * float(precision_of_each(Slices((query,)), run.gallery, ranking, request.top)[0])
+    precision = 100 * float(precision_of_each(Slices((query,)), gallery, ranking, request.top)[0])
     out = request.out or Path(f"{name}-{Path(figure_file(name, query.slice_id)).name}")
-    benchmark: Mapping[str, Any] = run.summary["benchmark"]
-    structures = {int(value): str(text) for value, text in benchmark.get("structures", {}).items()}
-    captioned = Captioned(benchmark["name"], benchmark["synthetic"], name, structures)
+    captioned = Captioned(one.cohort, one.synthetic, name, one.structures)
     draw_retrieval(
         out,
         captioned,
@@ -137,13 +123,7 @@ def explain_query(request: QueryRequest, store: Store, progress: Progress) -> li
         title=f"{query.slice_id} (MAP@{request.top} {precision:.0f} %)",
         uncertainty=request.uncertainty,
     )
-    lines = _lines(query, retrieved, ranking, found)
-    short = [one for one in found.values() if one.reliability < (relax.until_reliable or 0.0)]
-    if short:
-        lines.append(
-            f"{len(short)} of {len(found)} maps are below a reliability of {relax.until_reliable:g} with "
-            f"{relax.masks} masks: --set relax.masks=N allows more."
-        )
+    lines = [*_lines(query, retrieved, ranking, found), *unreliable(found, relax)]
     if request.arrays is not None:
         write_arrays(
             request.arrays, _native_arrays([query, *retrieved], found), {"relax": relax.model_dump()}
@@ -152,8 +132,40 @@ def explain_query(request: QueryRequest, store: Store, progress: Progress) -> li
     return [*lines, f"Wrote {out}"]
 
 
-def relax_options(summary: Mapping[str, Any], request: QueryRequest, device: str) -> RelaxOptions:
+def explain_slices(
+    reopened: ReopenedExtractor,
+    items: Sequence[CTSlice],
+    relax: RelaxOptions,
+    store: Store,
+    progress: Progress,
+) -> dict[str, Explanation]:
+    """Explain a query, the first of the slices, and what was retrieved for it; by slice id."""
+    contender = reopened.contender
+    title = f"{contender.name}: explaining the query and {len(items) - 1} retrieved slices"
+    return explained(contender, reopened.extractor, reopened.shaped_by, items, relax, store, progress, title)
+
+
+def unreliable(found: Mapping[str, Explanation], relax: RelaxOptions) -> list[str]:
+    """A line that says how many maps are less reliable than was asked for; none where none is."""
+    short = [one for one in found.values() if one.reliability < (relax.until_reliable or 0.0)]
+    if not short:
+        return []
+    return [
+        f"{len(short)} of {len(found)} maps are below a reliability of {relax.until_reliable:g} with "
+        f"{relax.masks} masks: --set relax.masks=N allows more."
+    ]
+
+
+def relax_options(
+    summary: Mapping[str, Any], assignments: Sequence[str], until_reliable: float | None, device: str
+) -> RelaxOptions:
     """The run's RELAX options with the user's changes, the precision resolved.
+
+    Args:
+        summary: The run's summary.
+        assignments: ``relax.OPTION=VALUE`` texts that outrank the run's options.
+        until_reliable: See `cbirbench.explain.relax.RelaxOptions`; None for the run's.
+        device: Where the extractor works.
 
     Raises:
         UsageError: An assignment is of something else than relax, or does not fit.
@@ -162,63 +174,20 @@ def relax_options(summary: Mapping[str, Any], request: QueryRequest, device: str
     if device != summary["device"]:
         values["precision"] = "auto"  # the run's may be slow here
     fields = RelaxOptions.model_fields
-    for given in parse_assignments(request.assignments):
+    for given in parse_assignments(assignments):
         if given.name != "relax":
             raise UsageError(
-                f"--set {given}: explain changes options of relax only, the run has decided all others.",
+                f"--set {given}: this command changes options of relax only, the run has decided all others.",
                 "Leave it out, or make another run.",
             )
         if given.option not in fields:
             raise unknown_option(given, RelaxOptions)
         values[given.option] = parse_value(given.value, fields[given.option])
-    if request.until_reliable is not None:
-        values["until_reliable"] = request.until_reliable
+    if until_reliable is not None:
+        values["until_reliable"] = until_reliable
     options: Options = validated(RelaxOptions, values, "relax")
     assert isinstance(options, RelaxOptions)
     return options.model_copy(update={"precision": resolved(options.precision, device)})
-
-
-def _check_embedding(
-    extractor: Extractor,
-    contender: Contender,
-    query: CTSlice,
-    recorded: NDArray[np.float32],
-    run: FinishedRun,
-) -> None:
-    """Check that the extractor is what it was: its maps would explain another retrieval."""
-    (now,) = embed_slices(
-        extractor,
-        Slices((query,)),
-        batch_size=1,
-        device=contender.context.device,
-        name=contender.name,
-        advance=lambda done: None,
-    )
-    apart = np.inf
-    if now.shape == recorded.shape:
-        length = max(float(np.linalg.norm(recorded)), 1e-12)
-        apart = float(np.linalg.norm(now.astype(np.float64) - recorded)) / length
-    if apart > SAME_EMBEDDING:
-        then = {str(key): value for key, value in (run.summary.get("versions") or {}).items()}
-        raise DataError(
-            f"{contender.name} no longer embeds {query.slice_id} as it did in {run.folder}: its weights, its "
-            f"program or a library is another (relative distance {apart:.2g}).",
-            f"Install what the run was made with ({', '.join(f'{k} {v}' for k, v in then.items())}), or make "
-            "the run anew.",
-        )
-
-
-def _shaped_by(run: FinishedRun, contender: Contender, extractor: Extractor, number: int) -> keys.ShapedBy:
-    """What shaped the extractor's output; a training that would be made alike now shares the run's cache."""
-    untrained = keys.untrained(contender.context.device, contender, extractor)
-    if not isinstance(extractor, Trainable):
-        return untrained
-    record = next(found for found in run.entry(contender.name)["training"] if found["run"] == number)
-    key = keys.weights(untrained, run.gallery, record["seed"])
-    if key == record.get("weights_key"):
-        return keys.trained(key)
-    weights = {name: tensor.numpy() for name, tensor in extractor.weights().items()}
-    return {**untrained, "weights": arrays_digest(weights)}
 
 
 def _lines(

@@ -97,6 +97,42 @@ def rank(
     return Ranking(neighbours, distances)
 
 
+def rank_within(
+    parts: Sequence[tuple[Sequence[int], Sequence[int]]],
+    queries: NDArray[np.float32],
+    gallery: NDArray[np.float32],
+    gallery_ids: Sequence[str],
+    depth: int,
+    distance: Distance = "euclidean",
+) -> Ranking:
+    """Rank for each query a part of the gallery; see `rank`.
+
+    Args:
+        parts: Positions of queries, each query once, and of the gallery slices that they may retrieve.
+        queries: Shape ``(q, d)``.
+        gallery: Shape ``(g, d)``.
+        gallery_ids: The gallery's g slice ids.
+        depth: How many neighbours to give, at most as many as the smallest part has.
+        distance: ``euclidean`` or ``cosine``.
+
+    Returns:
+        Neighbours as positions in the whole gallery.
+
+    Raises:
+        UsageError: See `rank`.
+        PluginError: Likewise.
+    """
+    neighbours = np.empty((len(queries), depth), dtype=np.int64)
+    distances = np.empty((len(queries), depth), dtype=np.float64)
+    for asked, among in parts:
+        places = np.asarray(among, dtype=np.int64)
+        ids = [gallery_ids[place] for place in among]
+        found = rank(queries[list(asked)], gallery[places], ids, depth, distance)
+        neighbours[list(asked)] = places[found.neighbours]
+        distances[list(asked)] = found.distances
+    return Ranking(neighbours, distances)
+
+
 def _nearest(
     query: NDArray[np.float32],
     gallery: NDArray[np.float32],

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.reduction import ForkingPickler
 
 from cbirbench import registry
-from cbirbench.errors import CbirbenchError, MissingError, PluginError
+from cbirbench.errors import CbirbenchError, DataWarning, MissingError, PluginError
 from cbirbench.interfaces import Benchmark, Progress, Source
 from cbirbench.registry import Plugin
 from cbirbench.slices import Slices
@@ -20,13 +22,28 @@ FEWEST_FOR_WORKERS = 4
 """Below so many scans a worker's start takes longer than it saves."""
 
 
+_Read = tuple[Slices, list[str]]
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What the scans of a benchmark gave.
+
+    Attributes:
+        gallery: The gallery's slices, in the order of the sources.
+        queries: The queries, likewise.
+        warnings: What was doubtful about scans that are used all the same, each once.
+    """
+
+    gallery: Slices
+    queries: Slices
+    warnings: tuple[str, ...]
+
+
 def read_benchmark(
     plugin: Plugin, benchmark: Benchmark, sources: Sequence[Source], store: Store, progress: Progress
-) -> tuple[Slices, Slices]:
+) -> Reading:
     """Read every scan that is not cached, one in memory a worker, and keep its slices.
-
-    Returns:
-        The gallery and the queries, in the order of the sources.
 
     Raises:
         DataError: A scan cannot be used; scans read before it stay cached.
@@ -34,6 +51,7 @@ def read_benchmark(
     """
     keys = {source.volume_id: _key(plugin, source) for source in sources}
     read: dict[str, Slices] = {}
+    doubts: dict[str, list[str]] = {}
     todo = []
     for source in sources:
         entry = store.read("slices", keys[source.volume_id])
@@ -41,12 +59,13 @@ def read_benchmark(
             todo.append(source)
         else:
             read[source.volume_id] = slices_from_arrays(*entry)
+            doubts[source.volume_id] = entry[1].get("warnings", [])
     if todo:
         with progress.stage("Reading scans", len(todo)) as advance:
-            for source, slices in _read_all(plugin, benchmark, todo):
+            for source, (slices, found) in _read_all(plugin, benchmark, todo):
                 arrays, metadata = slices_to_arrays(slices)
-                store.write("slices", keys[source.volume_id], arrays, metadata)
-                read[source.volume_id] = slices
+                store.write("slices", keys[source.volume_id], arrays, {**metadata, "warnings": found})
+                read[source.volume_id], doubts[source.volume_id] = slices, found
                 advance(1)
     gallery, queries = _joined(sources, read, "gallery"), _joined(sources, read, "query")
     twice = sorted(set(gallery.ids) & set(queries.ids))
@@ -56,7 +75,9 @@ def read_benchmark(
             f"{twice[0]!r} for one.",
             "Report it to the plugin's authors: a slice's id is unique in its benchmark.",
         )
-    return gallery, queries
+    # In the order of the sources, whichever worker was the first.
+    doubtful = dict.fromkeys(text for source in sources for text in doubts[source.volume_id])
+    return Reading(gallery, queries, tuple(doubtful))
 
 
 def _key(plugin: Plugin, source: Source) -> str:
@@ -78,10 +99,8 @@ def _joined(sources: Sequence[Source], read: dict[str, Slices], split: str) -> S
     )
 
 
-def _read_all(
-    plugin: Plugin, benchmark: Benchmark, todo: Sequence[Source]
-) -> Iterator[tuple[Source, Slices]]:
-    """Yield (source, slices) as they come, from as many workers as there are processors."""
+def _read_all(plugin: Plugin, benchmark: Benchmark, todo: Sequence[Source]) -> Iterator[tuple[Source, _Read]]:
+    """Yield (source, what it gave) as they come, from as many workers as there are processors."""
     workers = min(len(todo), os.cpu_count() or 1)
     if len(todo) < FEWEST_FOR_WORKERS or workers == 1:
         for source in todo:
@@ -110,7 +129,7 @@ def _check_pickles(plugin: Plugin, benchmark: Benchmark, sources: Sequence[Sourc
         ) from error
 
 
-def _result(job: Future[Slices]) -> Slices:
+def _result(job: Future[_Read]) -> _Read:
     try:
         return job.result()
     except BrokenProcessPool as error:
@@ -120,9 +139,12 @@ def _result(job: Future[Slices]) -> Slices:
         ) from error
 
 
-def _read_one(plugin: Plugin, benchmark: Benchmark, source: Source) -> Slices:
+def _read_one(plugin: Plugin, benchmark: Benchmark, source: Source) -> _Read:
+    """The slices of a scan and what it warned of; a worker's own warnings would reach nobody."""
     try:
-        slices = benchmark.read(source)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", DataWarning)
+            slices = benchmark.read(source)
     except CbirbenchError:
         raise
     except Exception as error:
@@ -137,4 +159,7 @@ def _read_one(plugin: Plugin, benchmark: Benchmark, source: Source) -> Slices:
             f"The benchmark {plugin.name!r} gave {found} for {source.volume_id} of {source.patient_id!r}.",
             "Report it to the plugin's authors.",
         )
-    return slices
+    for other in caught:
+        if not issubclass(other.category, DataWarning):
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    return slices, [str(found.message) for found in caught if issubclass(found.category, DataWarning)]

@@ -13,12 +13,13 @@ import numpy as np
 
 from cbirbench.atomic import replacing, write_text
 from cbirbench.errors import DataError, UsageError
-from cbirbench.slices import Slices
 from cbirbench.store import read_arrays, slices_to_arrays, write_arrays
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+
+    from cbirbench.query_sets import QuerySet
 
 STATE_FILE = "run.json"
 SUMMARY_FILE = "summary.json"
@@ -29,39 +30,50 @@ ATTENTION_TABLE = "attention.parquet"
 CONTROLS_TABLE = "controls.parquet"
 CURVES_FIGURE = "figures/curves.png"
 RETRIEVALS = "figures/retrieval"
+COHORTS = "cohorts"
 
 FILES = {
     REPORT_FILE: "the table and what it means, for people",
     SUMMARY_FILE: "what was run: scores, options, profile, seeds, versions, hardware, data fingerprint",
-    "scores.parquet": "one row a score: benchmark, extractor, run, metric, query_id, patient_id, value",
-    "neighbours.parquet": "extractor, run, query_id, rank from 1, gallery_id, distance",
-    "slices.parquet": "slice_id, split, patient_id, volume_id, z_index, label, mask_fraction",
+    "scores.parquet": "a row a score: benchmark, cohort, extractor, run, metric, query_id, patient_id, value",
+    "neighbours.parquet": "cohort, extractor, run, query_id, rank from 1, gallery_id, distance",
+    "slices.parquet": "cohort, slice_id, split, patient_id, volume_id, z_index, label, mask_fraction",
     "training.parquet": "extractor, run, epoch, loss and what else was watched",
-    CURVES_TABLE: "extractor, run, epoch, metric, mean over the queries it is defined for, their number",
+    CURVES_TABLE: "cohort, extractor, run, epoch, metric, mean over the queries it is defined for, how many",
     EXPLANATIONS_TABLE: "a row an explained query: its scores, their chance level, its map's reliability",
-    ATTENTION_TABLE: "extractor, run, query_id, tissue: its share of the area, the importance, the top tenth",
-    CONTROLS_TABLE: "scores of maps that know no extractor: control, metric, query_id, value",
+    ATTENTION_TABLE: "cohort, extractor, run, query_id, tissue: its shares of area, importance, top tenth",
+    CONTROLS_TABLE: "scores of maps that know no extractor: cohort, control, metric, query_id, value",
     "figures": "curves.png: scores over epochs; retrieval/EXTRACTOR/: queries, what they retrieve, why",
     "embeddings": "EXTRACTOR/run-NNN.safetensors: gallery and query, float32, rows as in slices.parquet",
     "maps": "EXTRACTOR/run-NNN.safetensors: importance maps by slice_id, at the extractor's image size",
     "similarities": "EXTRACTOR/run-NNN.safetensors: masked images to the whole, by slice_id",
     "weights": "EXTRACTOR/run-NNN.safetensors: trained weights",
     "slices": "gallery.safetensors, query.safetensors: native-size masks and HU, by slice_id",
+    COHORTS: "NAME/: embeddings, maps, similarities and slices of an external cohort, and curves.png",
 }
 """What a run's folder may hold; `present` says what one does hold."""
 
-SLICE_COLUMNS = ("slice_id", "split", "patient_id", "volume_id", "z_index", "label", "mask_fraction")
+SLICE_COLUMNS = (
+    "cohort",
+    "slice_id",
+    "split",
+    "patient_id",
+    "volume_id",
+    "z_index",
+    "label",
+    "mask_fraction",
+)
 
 
 @dataclass(frozen=True, eq=False)
 class RunOutcome:
-    """What one run of one extractor gave.
+    """What one run of one extractor gave on one set of queries.
 
     Attributes:
         extractor: Canonical name.
         run: From 0.
         seed: The seed it was trained with; None for a deterministic extractor.
-        gallery_embeddings: float32, shape ``(g, d)``.
+        gallery_embeddings: float32, shape ``(g, d)``; of the queries' own cohort where that is the gallery.
         query_embeddings: float32, shape ``(q, d)``.
         neighbours: Positions in the gallery, nearest first, shape ``(q, depth)``.
         distances: float64, same shape.
@@ -71,11 +83,13 @@ class RunOutcome:
         explained: One row an explained query: how its map was made, and what it scores.
         attention: One row an explained query and tissue: its shares.
         figures: What was drawn of single queries: file, query_id, why, map.
-        weights: Trained weights; empty for a deterministic extractor.
+        weights: Trained weights; empty for a deterministic extractor, and for external cohorts.
         weights_key: Their key in the cache; empty likewise.
         training: One row an epoch; empty for a deterministic extractor.
         resumed_from_epoch: See `cbirbench.interfaces.TrainingRecord`.
         curve: Scores after some epochs: epoch, metric, value, defined; empty where none were asked for.
+        cohort: Whose queries: the benchmark's name, or that of an external cohort.
+        external: Whether it is an external cohort.
     """
 
     extractor: str
@@ -96,10 +110,13 @@ class RunOutcome:
     weights_key: str = ""
     resumed_from_epoch: int | None = None
     curve: Sequence[Mapping[str, Any]] = ()
+    cohort: str = ""
+    external: bool = False
 
     def file(self, folder: str) -> str:
         """Where this run's arrays of a kind are, relative to the run's folder."""
-        return array_file(folder, self.extractor, self.run)
+        inside = f"{cohort_folder(self.cohort)}/" if self.external else ""
+        return inside + array_file(folder, self.extractor, self.run)
 
     def without_arrays(self) -> RunOutcome:
         """The same without what `write_outcome_arrays` has written: that fills the memory over many runs."""
@@ -112,6 +129,16 @@ class RunOutcome:
 def array_file(folder: str, extractor: str, run: int) -> str:
     """Where a run's arrays of a kind are, relative to the run's folder."""
     return f"{folder}/{extractor}/run-{run:03d}.safetensors"
+
+
+def cohort_folder(cohort: str) -> str:
+    """Where the arrays of an external cohort are, relative to the run's folder."""
+    return f"{COHORTS}/{cohort}"
+
+
+def curves_figure(cohort: str = "") -> str:
+    """Where the figure of scores over epochs is; an external cohort's lies with its arrays."""
+    return f"{cohort_folder(cohort)}/curves.png" if cohort else CURVES_FIGURE
 
 
 def check_free(out: Path, key: str) -> None:
@@ -180,17 +207,16 @@ def present(out: Path) -> dict[str, str]:
 def write_tables(
     out: Path,
     benchmark: str,
-    gallery: Slices,
-    queries: Slices,
+    sets: Sequence[QuerySet],
     outcomes: Sequence[RunOutcome],
     controls: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write slices, scores and neighbours as Parquet, and training, curves and explanations where any are."""
     import pandas as pd
 
-    write_table(out / "slices.parquet", slices_table(gallery, queries))
-    write_table(out / "scores.parquet", scores_table(benchmark, queries, outcomes))
-    write_table(out / "neighbours.parquet", neighbours_table(gallery, queries, outcomes))
+    write_table(out / "slices.parquet", slices_table(sets))
+    write_table(out / "scores.parquet", scores_table(benchmark, sets, outcomes))
+    write_table(out / "neighbours.parquet", neighbours_table(sets, outcomes))
     for name, table in (
         ("training.parquet", training_table(outcomes)),
         (CURVES_TABLE, curves_table(outcomes)),
@@ -205,11 +231,10 @@ def write_tables(
 def write_outcome_arrays(out: Path, outcome: RunOutcome) -> None:
     """Write one run's embeddings, importance maps and trained weights."""
     label = {"extractor": outcome.extractor, "run": outcome.run, "seed": outcome.seed}
-    write_arrays(
-        out / outcome.file("embeddings"),
-        {"gallery": outcome.gallery_embeddings, "query": outcome.query_embeddings},
-        label,
-    )
+    embeddings = {"gallery": outcome.gallery_embeddings, "query": outcome.query_embeddings}
+    if outcome.external:  # its gallery is the benchmark's, or its queries themselves
+        del embeddings["gallery"]
+    write_arrays(out / outcome.file("embeddings"), embeddings, label)
     if outcome.maps:
         write_arrays(out / outcome.file("maps"), outcome.maps, label)
         write_arrays(out / outcome.file("similarities"), outcome.similarities, label)
@@ -217,11 +242,17 @@ def write_outcome_arrays(out: Path, outcome: RunOutcome) -> None:
         write_arrays(out / outcome.file("weights"), outcome.weights, label)
 
 
-def write_slices(out: Path, gallery: Slices, queries: Slices, *, pixels: bool) -> None:
+def write_slices(out: Path, sets: Sequence[QuerySet], *, pixels: bool) -> None:
     """Write native-size masks, and the HU slices unless `pixels` is false."""
-    for split, slices in (("gallery", gallery), ("query", queries)):
+    files = {}
+    for one in sets:
+        folder = f"{cohort_folder(one.cohort)}/slices" if one.external else "slices"
+        files[f"{folder}/query.safetensors"] = one.queries
+        if not one.external:
+            files[f"{folder}/gallery.safetensors"] = one.gallery
+    for file, slices in files.items():
         arrays, metadata = slices_to_arrays(slices, pixels=pixels)
-        write_arrays(out / "slices" / f"{split}.safetensors", arrays, {**metadata, "pixels": pixels})
+        write_arrays(out / file, arrays, {**metadata, "pixels": pixels})
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -235,30 +266,36 @@ def write_summary(out: Path, document: str) -> None:
     write_text(out / SUMMARY_FILE, document)
 
 
-def slices_table(gallery: Slices, queries: Slices) -> pd.DataFrame:
+def slices_table(sets: Sequence[QuerySet]) -> pd.DataFrame:
     """One row a slice, with its split; the spacing is in the metadata of the slices' own files."""
     import pandas as pd
 
-    tables = [
-        slices.table().assign(split=split) for split, slices in (("gallery", gallery), ("query", queries))
-    ]
+    tables = []
+    for one in sets:
+        splits = (
+            [("query", one.queries)] if one.external else [("gallery", one.gallery), ("query", one.queries)]
+        )
+        tables += [
+            slices.table().assign(split=split, cohort=one.cohort) for split, slices in splits if len(slices)
+        ]
     return pd.concat(tables, ignore_index=True)[list(SLICE_COLUMNS)]
 
 
-def scores_table(benchmark: str, queries: Slices, outcomes: Sequence[RunOutcome]) -> pd.DataFrame:
-    """One row an extractor, run, metric and query; values are fractions of 1, NaN where undefined."""
+def scores_table(benchmark: str, sets: Sequence[QuerySet], outcomes: Sequence[RunOutcome]) -> pd.DataFrame:
+    """One row a cohort, extractor, run, metric and query; values are fractions of 1, NaN where undefined."""
     import pandas as pd
 
-    patients = [item.patient_id for item in queries]
+    queries = {one.cohort: one.queries for one in sets}
     tables = [
         pd.DataFrame(
             {
                 "benchmark": benchmark,
+                "cohort": outcome.cohort,
                 "extractor": outcome.extractor,
                 "run": outcome.run,
                 "metric": metric,
-                "query_id": queries.ids,
-                "patient_id": patients,
+                "query_id": queries[outcome.cohort].ids,
+                "patient_id": [item.patient_id for item in queries[outcome.cohort]],
                 "value": values,
             }
         )
@@ -268,20 +305,23 @@ def scores_table(benchmark: str, queries: Slices, outcomes: Sequence[RunOutcome]
     return pd.concat(tables, ignore_index=True)
 
 
-def neighbours_table(gallery: Slices, queries: Slices, outcomes: Sequence[RunOutcome]) -> pd.DataFrame:
-    """One row an extractor, run, query and rank (from 1, the nearest)."""
+def neighbours_table(sets: Sequence[QuerySet], outcomes: Sequence[RunOutcome]) -> pd.DataFrame:
+    """One row a cohort, extractor, run, query and rank (from 1, the nearest)."""
     import pandas as pd
 
-    gallery_ids = np.array(gallery.ids, dtype=object)
+    of_cohort = {one.cohort: one for one in sets}
     tables = []
     for outcome in outcomes:
         count, depth = outcome.neighbours.shape
+        one = of_cohort[outcome.cohort]
+        gallery_ids = np.array(one.gallery.ids, dtype=object)
         tables.append(
             pd.DataFrame(
                 {
+                    "cohort": outcome.cohort,
                     "extractor": outcome.extractor,
                     "run": outcome.run,
-                    "query_id": np.repeat(np.array(queries.ids, dtype=object), depth),
+                    "query_id": np.repeat(np.array(one.queries.ids, dtype=object), depth),
                     "rank": np.tile(np.arange(1, depth + 1), count),
                     "gallery_id": gallery_ids[outcome.neighbours.ravel()],
                     "distance": outcome.distances.ravel(),
@@ -293,11 +333,12 @@ def neighbours_table(gallery: Slices, queries: Slices, outcomes: Sequence[RunOut
 
 def training_table(outcomes: Sequence[RunOutcome]) -> pd.DataFrame:
     """One row an extractor, run and epoch."""
-    return _rows_of_runs(outcomes, lambda outcome: outcome.training)
+    table = _rows_of_runs(outcomes, lambda outcome: outcome.training)
+    return table.drop(columns="cohort") if len(table) else table
 
 
 def curves_table(outcomes: Sequence[RunOutcome]) -> pd.DataFrame:
-    """One row an extractor, run, epoch and metric; values are fractions of 1."""
+    """One row a cohort, extractor, run, epoch and metric; values are fractions of 1."""
     return _rows_of_runs(outcomes, lambda outcome: outcome.curve)
 
 
@@ -307,7 +348,7 @@ def _rows_of_runs(
     import pandas as pd
 
     rows = [
-        {"extractor": outcome.extractor, "run": outcome.run, **row}
+        {"cohort": outcome.cohort, "extractor": outcome.extractor, "run": outcome.run, **row}
         for outcome in outcomes
         for row in rows_of(outcome)
     ]

@@ -76,7 +76,11 @@ def choose(queries: Slices, precision: NDArray[np.float64]) -> list[Chosen]:
         precision: What `precision_of_each` gave.
     """
     order = sorted(
-        (position for position, item in enumerate(queries) if item.shows_target),
+        (
+            position
+            for position, item in enumerate(queries)
+            if item.shows_target or (item.mask is None and item.label == 1)
+        ),
         key=lambda position: (-precision[position], queries[position].slice_id),
     )
     places = {"best": 0, "worst": len(order) - 1, "median": len(order) // 2}

@@ -14,8 +14,9 @@ from cbirbench.explain.passes import Passes
 from cbirbench.explain.relax import Explanation, RelaxOptions, explain
 from cbirbench.extraction import Result, guarded, prepared
 from cbirbench.interfaces import Evidence, Explainable, Extractor, Metric, Progress
-from cbirbench.plan import Contender
-from cbirbench.ranking import Ranking
+from cbirbench.plan import Contender, Plan
+from cbirbench.query_sets import QuerySet
+from cbirbench.ranking import Ranking, rank_within
 from cbirbench.slices import CTSlice, Slices, pad_to_square
 
 if TYPE_CHECKING:
@@ -88,6 +89,18 @@ def masked_embed(extractor: Extractor, relax: RelaxOptions) -> Callable[[Tensor]
         return twin[0](images)
 
     return embed
+
+
+def ranked(plan: Plan, one: QuerySet, vectors: Sequence[NDArray[np.float32]]) -> Ranking:
+    """Rank the gallery for every query of a set.
+
+    Args:
+        plan: How deep, and by which distance.
+        one: Queries and gallery.
+        vectors: Embeddings of the gallery and of the queries.
+    """
+    depth = plan.depth(one.smallest_gallery)
+    return rank_within(one.parts, vectors[1], vectors[0], one.gallery.ids, depth, plan.run_options.distance)
 
 
 def evidence(

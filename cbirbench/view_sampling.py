@@ -98,7 +98,7 @@ def draw_sample_views(request: ViewRequest, out: Path, store: Store, progress: P
     benchmark: Benchmark = registry.make(benchmark_plugin, benchmark_options)
 
     scans = _drawn_scans([s for s in benchmark.sources() if s.split == "gallery"], request)
-    gallery, _ = read_benchmark(benchmark_plugin, benchmark, scans, store, progress)
+    gallery = read_benchmark(benchmark_plugin, benchmark, scans, store, progress).gallery
     items = _drawn_slices(gallery, request)
     views = _views(plugin, augmentation, items, request)
 

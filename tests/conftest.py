@@ -35,6 +35,7 @@ class Install(Protocol):
 def own_cache_and_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CBIRBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CBIRBENCH_DATA", raising=False)
+    monkeypatch.setattr("platformdirs.user_data_dir", lambda name: str(tmp_path / "home" / name))
 
 
 @pytest.fixture

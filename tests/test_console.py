@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 
 import pytest
@@ -53,7 +54,7 @@ def test_a_long_step_shows_a_bar_and_then_a_line(impatient: None) -> None:
             time.sleep(0.1)
         shown = stream.getvalue()
     assert "Reading [1] scans" in shown
-    assert "8/20" in shown
+    assert re.search(r"[2468]/20", shown)  # how far it is when it is drawn, the machine decides
     assert "0:00:0" in shown
     assert stream.getvalue().rstrip().endswith("Reading [1] scans: 0 s")
 

@@ -16,6 +16,7 @@ from cbirbench.curves import Curves
 from cbirbench.evaluation import run_once
 from cbirbench.plan import Plan, Request, run_seed
 from cbirbench.planning import build
+from cbirbench.query_sets import own_queries
 from cbirbench.slices import Slices
 from cbirbench.store import Store
 
@@ -65,7 +66,8 @@ def slices_of(plan: Plan) -> tuple[Slices, Slices]:
 
 def outcome(plan: Plan, store: Store, progress: Quiet | None = None) -> Any:
     out = store.folder.parent / "out"
-    return run_once(plan, plan.contenders[0], 0, *slices_of(plan), out, store, progress or Quiet())
+    sets = [own_queries(plan, *slices_of(plan))]
+    return run_once(plan, plan.contenders[0], 0, sets, out, store, progress or Quiet())[0]
 
 
 def watcher(plan: Plan, store: Store) -> Curves:
@@ -73,7 +75,8 @@ def watcher(plan: Plan, store: Store) -> Curves:
     contender = plan.contenders[0]
     extractor: Any = contender.make()
     key = keys.weights(keys.untrained(plan.device, contender, extractor), gallery, run_seed(0, 0))
-    return Curves(plan, contender, extractor, key, gallery, queries, store, Quiet())
+    sets = [own_queries(plan, gallery, queries)]
+    return Curves(plan, contender, extractor, key, sets, store, Quiet())
 
 
 def test_each_metric_has_a_stride_of_its_own_and_the_last_epoch_is_the_result(store: Store) -> None:
@@ -103,7 +106,8 @@ def test_a_point_is_what_a_training_that_ends_there_scores(store: Store, tmp_pat
     gallery, queries = slices_of(plan)
     contender = plan.contenders[0]
     extractor.offset = extractor.offset + run_seed(0, 0) % 97 / 97 * 3 / 6
-    own = Curves(plan, contender, extractor, "other", gallery, queries, Store(tmp_path / "own"), Quiet())
+    sets = [own_queries(plan, gallery, queries)]
+    own = Curves(plan, contender, extractor, "other", sets, Store(tmp_path / "own"), Quiet())
     own.look(3)
     expected = {row["metric"]: row["value"] for row in own.rows({}) if row["epoch"] == 3}
     assert {row["metric"]: row["value"] for row in found.curve if row["epoch"] == 3} == expected
@@ -169,7 +173,7 @@ def test_the_command_writes_the_table_the_figure_and_the_section(tmp_path: Path)
     result = CliRunner().invoke(app, [*arguments, *settings, "--eval-every", "2", "--out", str(out)])
     assert result.exit_code == 0, result.output
     table = pd.read_parquet(out / "curves.parquet")
-    assert list(table.columns) == ["extractor", "run", "epoch", "metric", "value", "defined"]
+    assert list(table.columns) == ["cohort", "extractor", "run", "epoch", "metric", "value", "defined"]
     assert sorted(set(table["epoch"])) == [0, 2, 4]
     assert set(table["extractor"]) == {"learned-offset"}
     assert (out / "figures/curves.png").read_bytes().startswith(b"\x89PNG")

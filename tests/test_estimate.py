@@ -22,6 +22,7 @@ from cbirbench.estimate import (
 from cbirbench.interfaces import Explainable, Progress
 from cbirbench.plan import Plan, Request, run_seed
 from cbirbench.planning import build
+from cbirbench.query_sets import QuerySet, own_queries
 from cbirbench.runner import execute
 from cbirbench.slices import CTSlice, Slices
 from cbirbench.store import Store
@@ -74,6 +75,10 @@ def slices_of(plan: Plan) -> tuple[Slices, Slices]:
     return Slices(tuple(items["gallery"])), Slices(tuple(items["query"]))
 
 
+def sets_of(plan: Plan) -> list[QuerySet]:
+    return [own_queries(plan, *slices_of(plan))]
+
+
 def timed(monkeypatch: pytest.MonkeyPatch, seconds: float, masked: float | None = None) -> list[str]:
     """Have an image take so long, and a masked one; and say which extractors were timed how."""
     asked: list[str] = []
@@ -92,14 +97,14 @@ def timed(monkeypatch: pytest.MonkeyPatch, seconds: float, masked: float | None 
 
 
 def ahead(plan: Plan, store: Store) -> list[tuple[str, float]]:
-    return [(stage.what, stage.seconds) for stage in stages_ahead(plan, *slices_of(plan), store, Notes())]
+    return [(stage.what, stage.seconds) for stage in stages_ahead(plan, sets_of(plan), store, Notes())]
 
 
 def announced(plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[str]:
     timed(monkeypatch, seconds)
     notes = Notes()
     progress: Progress = notes
-    announce_long_work(plan, *slices_of(plan), store, progress)
+    announce_long_work(plan, sets_of(plan), store, progress)
     return notes.texts
 
 
@@ -170,7 +175,7 @@ def test_figures_without_a_metric_on_explanations(store: Store, monkeypatch: pyt
         explain_queries=("q0-1",),
         assignments=("relax.masks=100",),
     )
-    (stage,) = stages_ahead(plan, *slices_of(plan), store, Notes())
+    (stage,) = stages_ahead(plan, sets_of(plan), store, Notes())
     assert stage.seconds == (1 + 4) * 100.0
     assert stage.shrink == "--set relax.masks=N, --until-reliable R, or --explain-queries none"
     assert asked == ["masked brightness-mean"]
@@ -206,7 +211,7 @@ def test_only_what_the_cache_lacks_counts(store: Store, monkeypatch: pytest.Monk
     plan = plan_of()
     gallery, queries = slices_of(plan)
     learned, plain = plan.contenders
-    shown = [item for item in queries if keys.explainable(item)]
+    shown = [item for item in queries if item.shows_target]
     fresh = keys.untrained("cpu", learned, learned.make())
     trainings = [keys.weights(fresh, gallery, run_seed(0, run)) for run in range(3)]
     store.write("weights", trainings[0], {})
@@ -229,7 +234,7 @@ def test_masks_that_are_added_to_cached_ones_count(store: Store, monkeypatch: py
     timed(monkeypatch, 1.0)
     plan = plan_of(extractors=("brightness",), explain_queries=(), assignments=("relax.masks=100",))
     _, queries = slices_of(plan)
-    shown = [item for item in queries if keys.explainable(item)]
+    shown = [item for item in queries if item.shows_target]
     (plain,) = plan.contenders
     keep(store, plan, keys.untrained("cpu", plain, plain.make()), shown[:1], masks=70)
     keep(store, plan, keys.untrained("cpu", plain, plain.make()), shown[1:], masks=300)

@@ -16,6 +16,7 @@ from cbirbench.evaluation import run_once
 from cbirbench.interfaces import TrainingRecord
 from cbirbench.plan import Request
 from cbirbench.planning import build
+from cbirbench.query_sets import own_queries
 from cbirbench.slices import Slices
 from cbirbench.store import Store
 
@@ -51,9 +52,8 @@ def outcome(store: Store, eval_every: int | None = None) -> Any:
     for source in plan.sources:
         items[source.split] += plan.benchmark.read(source)
     slices = [Slices(tuple(items[split])) for split in ("gallery", "query")]
-    return run_once(
-        plan, plan.contenders[0], 0, slices[0], slices[1], store.folder.parent / "out", store, Quiet()
-    )
+    sets = [own_queries(plan, *slices)]
+    return run_once(plan, plan.contenders[0], 0, sets, store.folder.parent / "out", store, Quiet())[0]
 
 
 def fitting(monkeypatch: pytest.MonkeyPatch, fit: Callable[..., Any]) -> None:

@@ -17,6 +17,7 @@ from cbirbench.explain.relax import Explanation
 from cbirbench.explanation_scores import attention_rows, control_rows, explained_rows, explanation_summary
 from cbirbench.plan import Plan, Request
 from cbirbench.planning import build
+from cbirbench.query_sets import own_queries
 from cbirbench.results import RunOutcome
 from cbirbench.runner import execute
 from cbirbench.slices import Slices
@@ -118,7 +119,9 @@ def test_no_ratio_to_chance_without_the_relevance_rank() -> None:
 
 def attention_of(plan: Plan, found: dict[str, Explanation], store: Store, version: str = "") -> Any:
     _, queries = slices_of(plan)
-    return attention_rows(plan, queries, found, {name: name + version for name in found}, store)
+    return attention_rows(
+        own_queries(plan, queries, queries), found, {name: name + version for name in found}, store
+    )
 
 
 def test_attention_is_the_same_from_the_cache(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +164,7 @@ def test_structures_have_their_names(store: Store, monkeypatch: pytest.MonkeyPat
 def test_controls_are_scored_on_every_metric_on_explanations(store: Store) -> None:
     plan = plan_of()
     gallery, queries = slices_of(plan)
-    rows = control_rows(plan, gallery, queries, store, Quiet())
+    rows = control_rows(plan, own_queries(plan, gallery, queries), store, Quiet())
     places = [(row["control"], row["metric"], row["query_id"]) for row in rows]
     assert places == [
         (control, metric, name)
@@ -188,17 +191,18 @@ def test_controls_are_scored_on_every_metric_on_explanations(store: Store) -> No
 def test_controls_come_from_the_cache(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of()
     gallery, queries = slices_of(plan)
-    first = control_rows(plan, gallery, queries, store, Quiet())
+    first = control_rows(plan, own_queries(plan, gallery, queries), store, Quiet())
     monkeypatch.setattr(explanation_scores, "control_map", lambda *_: pytest.fail("made again"))
-    np.testing.assert_equal(control_rows(plan, gallery, queries, store, Quiet()), first)
+    np.testing.assert_equal(control_rows(plan, own_queries(plan, gallery, queries), store, Quiet()), first)
+    other = plan_of("relax.masks=21")
     with pytest.raises(pytest.fail.Exception, match="made again"):
-        control_rows(plan_of("relax.masks=21"), gallery, queries, store, Quiet())
+        control_rows(other, own_queries(other, gallery, queries), store, Quiet())
 
 
 def test_no_controls_without_a_metric_on_explanations(store: Store) -> None:
     plan = plan_of(metrics=("purity@1",))
     progress = Quiet()
-    assert control_rows(plan, *slices_of(plan), store, progress) == []
+    assert control_rows(plan, own_queries(plan, *slices_of(plan)), store, progress) == []
     assert progress.titles == []
 
 

@@ -13,6 +13,7 @@ import pytest
 from cbirbench import __version__, keys, registry
 from cbirbench.plan import Plan, Request
 from cbirbench.planning import build
+from cbirbench.query_sets import QuerySet
 from cbirbench.slices import CTSlice, Slices
 
 pytestmark = pytest.mark.usefixtures("fake_plugins")
@@ -58,7 +59,9 @@ def all_keys(plan: Plan, **changed: Any) -> dict[str, str]:
     ranked = build(dataclasses.replace(plan.request, metrics=("purity",)))
 
     def curve(metric: Any, plugin: Any) -> str:
-        return keys.curve(plan, weights, given["epoch"], metric, plugin, given["slices"], given["slices"])
+        return keys.curve(
+            plan, weights, given["epoch"], metric, plugin, QuerySet("blobs", given["slices"], given["slices"])
+        )
 
     return {
         "curve": curve(ranked.metrics[0], ranked.metric_plugins[0]),
@@ -193,9 +196,3 @@ def test_the_augmentations_that_an_extractor_asks_for_shape_its_output() -> None
     newer = dataclasses.replace(contender.augmentations[0], version="1.1")
     other = dataclasses.replace(contender, augmentations=(newer,))
     assert keys.untrained(plan.device, other, contender.make()) != untrained(plan)
-
-
-def test_slices_that_show_the_organ_are_explained() -> None:
-    assert keys.explainable(item_of())
-    assert not keys.explainable(item_of(mask="empty"))
-    assert not keys.explainable(item_of(mask=None))

@@ -101,7 +101,7 @@ def test_figures_of_queries_show_five_neighbours_or_the_whole_gallery() -> None:
         ({"assignments": ("rellax.masks=1",)}, "nothing is called 'rellax'. Did you mean 'relax'?"),
         (
             {"assignments": ("blobs.shared_patient=true",)},
-            "1 patients are on both sides, gallery and queries: patient-g0",
+            "1 patients are in the gallery and in the queries: patient-g0",
         ),
         ({"assignments": ("blobs.scans=0",)}, "'blobs' has no gallery scans with these options"),
     ],

@@ -241,15 +241,10 @@ def test_more_neighbours_than_the_run_kept_are_shown(folder: Path, store: Store)
 
 def test_relax_is_as_in_the_run_but_for_what_is_set(folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
-    plain = relax_options(summary, QueryRequest(folder, "q0-1"), "cpu")
+    plain = relax_options(summary, (), None, "cpu")
     assert plain.model_dump() == summary["relax"]
-    request = QueryRequest(
-        folder,
-        "q0-1",
-        until_reliable=0.8,
-        assignments=("relax.estimator=regression", "relax.masks=40", "relax.precision=float32"),
-    )
-    changed = relax_options(summary, request, "cpu")
+    assignments = ("relax.estimator=regression", "relax.masks=40", "relax.precision=float32")
+    changed = relax_options(summary, assignments, 0.8, "cpu")
     assert changed.model_dump() == {
         **summary["relax"],
         "until_reliable": 0.8,
@@ -264,7 +259,7 @@ def test_relax_is_as_in_the_run_but_for_what_is_set(folder: Path) -> None:
     [
         (
             {"assignments": ("brightness.window=0,1",)},
-            "--set brightness.window=0,1: explain changes options of relax only",
+            "--set brightness.window=0,1: this command changes options of relax only",
         ),
         ({"assignments": ("run.distance=cosine",)}, "options of relax only"),
         ({"assignments": ("relax.mask=3",)}, "Did you mean 'masks'?"),

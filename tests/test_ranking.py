@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cbirbench import ranking
 from cbirbench.errors import PluginError, UsageError
-from cbirbench.ranking import Ranking, rank
+from cbirbench.ranking import Ranking, rank, rank_within
 
 
 def ids_of(count):
@@ -248,3 +248,30 @@ def test_zero_vectors_have_no_cosine_but_a_euclidean_distance():
     with pytest.raises(PluginError, match="2 of 4 gallery embeddings are zero"):
         rank(gallery[:2], gallery, list("abcd"), 2, "cosine")
     assert rank(gallery[2:3], gallery, list("abcd"), 2).neighbours.tolist() == [[2, 3]]
+
+
+def test_parts_of_a_gallery_are_ranked_apart_and_keep_their_positions():
+    rng = np.random.default_rng(5)
+    vectors = rng.normal(size=(9, 4)).astype(np.float32)
+    ids = ids_of(9)
+    parts = [([0, 4], [1, 2, 3, 5, 8]), ([1, 2, 3, 5, 6, 7, 8], [0, 4, 6])]
+    found = rank_within(parts, vectors, vectors, ids, 3)
+    for asked, among in parts:
+        near, far = slow_rank(vectors[asked], vectors[among], [ids[place] for place in among], 3)
+        np.testing.assert_array_equal(found.neighbours[asked], np.array(among)[near])
+        np.testing.assert_allclose(found.distances[asked], far, rtol=1e-12)
+
+
+def test_one_part_is_the_whole_gallery():
+    rng = np.random.default_rng(6)
+    queries, gallery = (rng.normal(size=(n, 5)).astype(np.float32) for n in (4, 20))
+    whole = rank(queries, gallery, ids_of(20), 6)
+    parted = rank_within([(range(4), range(20))], queries, gallery, ids_of(20), 6)
+    np.testing.assert_array_equal(parted.neighbours, whole.neighbours)
+    np.testing.assert_array_equal(parted.distances, whole.distances)
+
+
+def test_a_part_too_small_for_the_depth_is_refused():
+    vectors = np.eye(4, dtype=np.float32)
+    with pytest.raises(UsageError, match="3 neighbours a query were asked for, but the gallery holds 2"):
+        rank_within([([0, 1, 2, 3], [0, 1])], vectors, vectors, ids_of(4), 3)

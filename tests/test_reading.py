@@ -66,13 +66,14 @@ def blobs(**options: Any) -> Any:
 def read(
     benchmark: Any, store: Store, sources: Sequence[Source] | None = None, steps: Steps | None = None
 ) -> Any:
-    return read_benchmark(
+    found = read_benchmark(
         registry.find("benchmark", "blobs"),
         benchmark,
         blobs(scans=1).sources() if sources is None else sources,
         store,
         steps or Steps(),
     )
+    return found.gallery, found.queries
 
 
 def test_gallery_and_queries_in_the_order_of_the_sources(store: Store) -> None:

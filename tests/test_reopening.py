@@ -69,9 +69,7 @@ def change_summary(folder: Path, change: Callable[[dict[str, Any]], None]) -> Fi
 
 
 def vectors_of(run: FinishedRun, name: str, number: int) -> list[Any]:
-    contender = run.contender(name, "cpu")
-    extractor = contender.make()
-    run.load_weights(extractor, name, number)
+    _, extractor = run.extractor(name, number, "cpu")
     return [
         embed_slices(extractor, slices, batch_size=32, device="cpu", name=name, advance=lambda done: None)
         for slices in (run.gallery, run.queries)
@@ -107,13 +105,15 @@ def test_each_training_run_has_its_own_weights(folder: Path) -> None:
 
 def test_a_contender_is_as_it_was_in_the_run(tmp_path: Path) -> None:
     run = open_run(finished(tmp_path, "mirroring.chance=1"))
-    contender = run.contender("learned-offset", "cpu")
-    extractor = contender.make()
+    contender, extractor = run.extractor("learned-offset", 0, "cpu")
     assert isinstance(extractor, Trainable) and extractor.epochs == 2
     assert extractor.fingerprint() == {"views": {"chance": 1.0}}
     assert [used.name for used in contender.augmentations] == ["mirroring"]
+    assert {name: chosen.model_dump() for name, chosen in contender.augmentation_options.items()} == {
+        "mirroring": {"chance": 1.0}
+    }
     assert (contender.trained, contender.runs, contender.context.device) == (True, 2, "cpu")
-    plain = run.contender("brightness-mean", "cpu")
+    plain, _ = run.extractor("brightness-mean", 0, "cpu")
     assert plain.options.model_dump()["window"] == (-100, 250)
     assert (plain.trained, plain.runs, plain.alias) == (False, 1, "brightness")
 
@@ -121,7 +121,61 @@ def test_a_contender_is_as_it_was_in_the_run(tmp_path: Path) -> None:
 def test_an_alias_is_a_name(folder: Path) -> None:
     run = open_run(folder)
     assert run.entry("brightness") is run.entry("brightness-mean")
-    assert run.contender("brightness", "cpu").name == "brightness-mean"
+    assert run.extractor("brightness", 0, "cpu")[0].name == "brightness-mean"
+    assert run.entry() is run.entry("learned-offset"), "the first, where none is named"
+
+
+def test_an_extractor_is_made_once_and_given_its_weights(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cbirbench_fake
+
+    made = []
+    plain = cbirbench_fake.LearnedOffset.__init__
+
+    def counted(self: Any, *arguments: Any) -> None:
+        made.append(self)
+        plain(self, *arguments)
+
+    monkeypatch.setattr(cbirbench_fake.LearnedOffset, "__init__", counted)
+    _, extractor = open_run(folder).extractor("learned-offset", 1, "cpu")
+    assert made == [extractor]
+    weights, _ = read_arrays(folder / "weights/learned-offset/run-001.safetensors")
+    assert isinstance(extractor, Trainable)
+    assert float(extractor.weights()["offset"]) == float(weights["offset"]) > 0
+
+
+def test_a_reopened_extractor_holds_what_the_run_recorded(folder: Path, tmp_path: Path) -> None:
+    run = open_run(folder)
+    kept, _ = read_arrays(folder / "embeddings/learned-offset/run-001.safetensors")
+    reopened = run.reopened("learned-offset", 1, "cpu", position=2)
+    np.testing.assert_array_equal(reopened.gallery_vectors, kept["gallery"])
+    np.testing.assert_array_equal(reopened.query_vectors, kept["query"])
+    embedded = reopened.embed(run.queries, Store(tmp_path / "another cache"), Quiet(), "embedding")
+    np.testing.assert_array_equal(embedded, kept["query"])
+
+
+def test_an_extractor_that_embeds_otherwise_is_not_reopened(folder: Path) -> None:
+    one, other = (folder / f"weights/learned-offset/run-{run:03d}.safetensors" for run in (0, 1))
+    shutil.copy(other, one)
+    with pytest.raises(DataError, match="learned-offset no longer embeds q0-0 as it did"):
+        open_run(folder).reopened("learned-offset", 0, "cpu")
+
+
+def test_embeddings_come_from_the_cache_the_second_time(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cbirbench_fake
+
+    store, run = Store(tmp_path / "another cache"), open_run(folder)
+    first = run.reopened("brightness", 0, "cpu")
+    found = first.embed(run.gallery, store, Quiet(), "embedding")
+
+    def fails(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(cbirbench_fake.BrightnessMean, "embed", fails)
+    np.testing.assert_array_equal(first.embed(run.gallery, store, Quiet(), "embedding"), found)
 
 
 def test_an_extractor_that_took_no_part(folder: Path) -> None:
@@ -134,10 +188,9 @@ def test_an_extractor_that_took_no_part(folder: Path) -> None:
 @pytest.mark.parametrize(("name", "number", "last"), [("learned-offset", 2, 1), ("brightness-mean", 1, 0)])
 def test_a_training_run_that_was_not_made(folder: Path, name: str, number: int, last: int) -> None:
     run = open_run(folder)
-    extractor = run.contender(name, "cpu").make()
     for beyond in (number, -1):
         with pytest.raises(UsageError) as caught:
-            run.load_weights(extractor, name, beyond)
+            run.extractor(name, beyond, "cpu")
         assert f"{name} has no run {beyond}" in caught.value.problem
         assert f"from 0 to {last}" in caught.value.remedy
 
@@ -164,10 +217,9 @@ def test_slices_of_another_program_are_named(folder: Path) -> None:
 def test_missing_weights_are_named(folder: Path) -> None:
     (folder / "weights/learned-offset/run-001.safetensors").unlink()
     run = open_run(folder)
-    extractor = run.contender("learned-offset", "cpu").make()
-    run.load_weights(extractor, "learned-offset", 0)
+    run.extractor("learned-offset", 0, "cpu")
     with pytest.raises(DataError, match=r"weights/learned-offset/run-001\.safetensors is missing"):
-        run.load_weights(extractor, "learned-offset", 1)
+        run.extractor("learned-offset", 1, "cpu")
 
 
 def test_a_run_without_pixels_says_what_to_do(tmp_path: Path) -> None:
@@ -194,7 +246,7 @@ def test_a_plugin_that_is_gone_or_has_other_options_now(folder: Path) -> None:
 
     run = change_summary(folder, rename)
     with pytest.raises(UsageError, match=r"no extractor called 'brightness-median'.*pip install"):
-        run.contender("brightness-median", "cpu")
+        run.extractor("brightness-median", 0, "cpu")
     run = change_summary(folder, option)
     with pytest.raises(UsageError, match="tempo"):
-        run.contender("learned-offset", "cpu")
+        run.extractor("learned-offset", 0, "cpu")

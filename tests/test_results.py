@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from cbirbench.errors import DataError, MissingError, UsageError
+from cbirbench.query_sets import QuerySet
 from cbirbench.results import (
     RunOutcome,
     check_free,
@@ -55,6 +56,7 @@ def ct_slices(split: str, count: int) -> Slices:
 
 
 GALLERY, QUERIES = ct_slices("g", 3), ct_slices("q", 2)
+SETS = [QuerySet("blobs", GALLERY, QUERIES)]
 
 
 def outcome(extractor: str = "brightness-mean", run: int = 0, **changed: Any) -> RunOutcome:
@@ -74,6 +76,7 @@ def outcome(extractor: str = "brightness-mean", run: int = 0, **changed: Any) ->
         "figures": [],
         "weights": {},
         "training": [],
+        "cohort": "blobs",
     }
     return RunOutcome(**{**given, **changed})
 
@@ -147,8 +150,9 @@ def test_a_damaged_state_is_named(tmp_path: Path, content: str) -> None:
 
 
 def test_the_columns_of_the_slices() -> None:
-    table = slices_table(GALLERY, QUERIES)
+    table = slices_table(SETS)
     assert list(table.columns) == [
+        "cohort",
         "slice_id",
         "split",
         "patient_id",
@@ -164,9 +168,10 @@ def test_the_columns_of_the_slices() -> None:
 
 
 def test_the_columns_of_the_scores() -> None:
-    table = scores_table("blobs", QUERIES, [outcome(), TRAINED])
+    table = scores_table("blobs", SETS, [outcome(), TRAINED])
     assert list(table.columns) == [
         "benchmark",
+        "cohort",
         "extractor",
         "run",
         "metric",
@@ -178,19 +183,36 @@ def test_the_columns_of_the_scores() -> None:
     assert set(table["benchmark"]) == {"blobs"}
     assert pd.api.types.is_integer_dtype(table["run"])
     assert table["value"].dtype == np.float64
-    assert table.iloc[1].tolist() == ["blobs", "brightness-mean", 0, "map@5", "q-1", "patient-q", 1.0]
+    assert table.iloc[1].tolist() == [
+        "blobs",
+        "blobs",
+        "brightness-mean",
+        0,
+        "map@5",
+        "q-1",
+        "patient-q",
+        1.0,
+    ]
     assert table["value"].isna().tolist() == [False, False, True, False, False, False]
-    assert table.iloc[4].tolist() == ["blobs", "learned-offset", 1, "map@5", "q-0", "patient-q", 0.0]
+    assert table.iloc[4].tolist() == ["blobs", "blobs", "learned-offset", 1, "map@5", "q-0", "patient-q", 0.0]
 
 
 def test_the_columns_of_the_neighbours() -> None:
-    table = neighbours_table(GALLERY, QUERIES, [outcome(), TRAINED])
-    assert list(table.columns) == ["extractor", "run", "query_id", "rank", "gallery_id", "distance"]
+    table = neighbours_table(SETS, [outcome(), TRAINED])
+    assert list(table.columns) == [
+        "cohort",
+        "extractor",
+        "run",
+        "query_id",
+        "rank",
+        "gallery_id",
+        "distance",
+    ]
     assert table.iloc[:4].to_numpy().tolist() == [
-        ["brightness-mean", 0, "q-0", 1, "g-2", 0.25],
-        ["brightness-mean", 0, "q-0", 2, "g-0", 0.5],
-        ["brightness-mean", 0, "q-1", 1, "g-1", 0.0],
-        ["brightness-mean", 0, "q-1", 2, "g-2", 1.5],
+        ["blobs", "brightness-mean", 0, "q-0", 1, "g-2", 0.25],
+        ["blobs", "brightness-mean", 0, "q-0", 2, "g-0", 0.5],
+        ["blobs", "brightness-mean", 0, "q-1", 1, "g-1", 0.0],
+        ["blobs", "brightness-mean", 0, "q-1", 2, "g-2", 1.5],
     ]
     assert set(table["extractor"][4:]) == {"learned-offset"}
     assert pd.api.types.is_integer_dtype(table["rank"])
@@ -207,7 +229,7 @@ def test_the_training_has_one_row_an_epoch() -> None:
 
 def test_tables_come_back_from_their_files(tmp_path: Path) -> None:
     controls = [{"control": "center-map", "metric": "relevance-rank", "query_id": "q-1", "value": 0.5}]
-    write_tables(tmp_path, "blobs", GALLERY, QUERIES, [outcome(), TRAINED], controls)
+    write_tables(tmp_path, "blobs", SETS, [outcome(), TRAINED], controls)
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "attention.parquet",
         "controls.parquet",
@@ -217,16 +239,16 @@ def test_tables_come_back_from_their_files(tmp_path: Path) -> None:
         "slices.parquet",
         "training.parquet",
     ]
-    scores = scores_table("blobs", QUERIES, [outcome(), TRAINED])
+    scores = scores_table("blobs", SETS, [outcome(), TRAINED])
     pd.testing.assert_frame_equal(read_table(tmp_path, "scores.parquet"), scores, check_dtype=False)
-    slices = slices_table(GALLERY, QUERIES)
+    slices = slices_table(SETS)
     pd.testing.assert_frame_equal(read_table(tmp_path, "slices.parquet"), slices, check_dtype=False)
 
 
 def test_tables_on_explanations_say_whose_they_are(tmp_path: Path) -> None:
     controls = [{"control": "center-map", "metric": "relevance-rank", "query_id": "q-1", "value": 0.5}]
-    write_tables(tmp_path, "blobs", GALLERY, QUERIES, [outcome(), TRAINED], controls)
-    of_run = {"extractor": "learned-offset", "run": 1}
+    write_tables(tmp_path, "blobs", SETS, [outcome(), TRAINED], controls)
+    of_run = {"cohort": "blobs", "extractor": "learned-offset", "run": 1}
     assert read_table(tmp_path, "explanations.parquet").to_dict("records") == [
         {**of_run, **TRAINED.explained[0]}
     ]
@@ -237,7 +259,7 @@ def test_tables_on_explanations_say_whose_they_are(tmp_path: Path) -> None:
 
 
 def test_what_a_run_did_not_do_has_no_table(tmp_path: Path) -> None:
-    write_tables(tmp_path, "blobs", GALLERY, QUERIES, [outcome()])
+    write_tables(tmp_path, "blobs", SETS, [outcome()])
     written = {file.name for file in tmp_path.iterdir()}
     assert written == {"neighbours.parquet", "scores.parquet", "slices.parquet"}
 
@@ -279,7 +301,7 @@ def test_arrays_of_a_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pixels", [True, False])
 def test_scans_are_in_the_folder_only_with_pixels(tmp_path: Path, pixels: bool) -> None:
-    write_slices(tmp_path, GALLERY, QUERIES, pixels=pixels)
+    write_slices(tmp_path, SETS, pixels=pixels)
     arrays, metadata = read_arrays(tmp_path / "slices" / "gallery.safetensors")
     assert metadata["pixels"] is pixels
     assert "mask/g-1" in arrays

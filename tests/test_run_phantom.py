@@ -80,7 +80,7 @@ def test_the_folder_holds_what_was_promised(finished: tuple[Path, str]) -> None:
     assert {path.name for path in out.iterdir()} == {*summary["files"], "run.json"}
     assert (out / "report.md").read_text().startswith("#")
     scores = pd.read_parquet(out / "scores.parquet")
-    expected = ["benchmark", "extractor", "run", "metric", "query_id", "patient_id", "value"]
+    expected = ["benchmark", "cohort", "extractor", "run", "metric", "query_id", "patient_id", "value"]
     assert list(scores.columns) == expected
     assert set(scores["metric"]) == {"map@5", "knn-accuracy@5", "relevance-rank"}
     assert set(scores.loc[scores["extractor"] == "simsiam-hu-clip", "run"]) == {0, 1}

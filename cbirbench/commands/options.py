@@ -24,6 +24,13 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class Gallery(StrEnum):
+    """What the slices of an external cohort are looked up in."""
+
+    BENCHMARK = "benchmark"
+    SELF = "self"
+
+
 BenchmarkArgument = Annotated[str, typer.Argument(help="phantom, decathlon, or another installed benchmark.")]
 RunFolderArgument = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a finished run.")]
 ProfileOption = Annotated[Profile, typer.Option(help="The paper's text or its released program.")]
@@ -42,6 +49,24 @@ UntilReliableOption = Annotated[
     float | None,
     typer.Option(
         metavar="R", help="Explain with as many masks as a reliability of R takes, relax.masks at most."
+    ),
+]
+OwnExtractorOption = Annotated[str, typer.Option(help="An extractor of the run (default: its first).")]
+OwnRunOption = Annotated[int, typer.Option(help="Which training run of it, from 0.", min=0)]
+TopOption = Annotated[
+    int | None, typer.Option(metavar="K", help="How many retrieved slices (default: 5).", min=1)
+]
+ExplainOption = Annotated[
+    bool, typer.Option("--explain", help="Importance maps of the query and what is retrieved, by RELAX.")
+]
+UncertaintyOption = Annotated[bool, typer.Option("--uncertainty", help="Draw the uncertainty too.")]
+OrientationOption = Annotated[
+    str, typer.Option(metavar="LPS", help="Where the stored axes point, whatever the file says.")
+]
+UnstatedOption = Annotated[
+    str,
+    typer.Option(
+        "--unstated-orientation", metavar="LPS", help="Where they point in a file that does not say it."
     ),
 ]
 

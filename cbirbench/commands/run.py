@@ -15,6 +15,7 @@ from cbirbench.commands.options import (
     DataOption,
     Device,
     DeviceOption,
+    Gallery,
     JsonOption,
     Profile,
     ProfileOption,
@@ -62,6 +63,18 @@ def run(
     seed: Annotated[int, typer.Option(help="The seeds of all runs derive from it.", min=0)] = 0,
     profile: ProfileOption = Profile.PAPER,
     data: DataOption = None,
+    queries: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]PATH",
+            help="An external cohort, a folder or a manifest, whose slices are looked up as well; may be "
+            "given many times.",
+        ),
+    ] = None,
+    gallery: Annotated[
+        Gallery,
+        typer.Option(help="What external cohorts are looked up in: the benchmark's gallery, or themselves."),
+    ] = Gallery.BENCHMARK,
     device: DeviceOption = Device.AUTO,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results (default: results/BENCHMARK/TIME).")
@@ -94,6 +107,8 @@ def run(
             device=device.value,
             assignments=tuple(assignments or ()),
             pixels=pixels,
+            queries=tuple(queries or ()),
+            gallery=gallery.value,
         )
         from cbirbench.console import ConsoleProgress
 
@@ -126,11 +141,14 @@ def _show(folder: Path, *, as_json: bool) -> None:
         results.read_summary(folder)
         typer.echo((folder / results.SUMMARY_FILE).read_text(encoding="utf-8"), nl=False)
         return
+    from cbirbench.report.cohorts import cohorts_of, of_cohort, scores_of
     from cbirbench.report.scoreboard import scoreboard
     from cbirbench.report.terminal import print_scoreboard
 
-    board = scoreboard(results.read_summary(folder), results.read_table(folder, "scores.parquet"))
-    print_scoreboard(board, console(stderr=False))
+    summary, scores = results.read_summary(folder), results.read_table(folder, "scores.parquet")
+    for cohort in cohorts_of(summary):
+        board = scoreboard(of_cohort(summary, cohort), scores_of(scores, summary, cohort))
+        print_scoreboard(board, console(stderr=False))
 
 
 def report(

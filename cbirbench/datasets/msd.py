@@ -1,9 +1,9 @@
-"""The paper's benchmark: liver slices from the Medical Segmentation Decathlon's Task03_Liver (section 6.1).
+"""Liver slices from the Medical Segmentation Decathlon's Task03_Liver (section 6.1).
 
-The folder is the Decathlon's own: ``imagesTr/liver_N.nii.gz`` are contrast-enhanced abdominal CT scans in
-Hounsfield units, ``labelsTr/liver_N.nii.gz`` their masks (0 background, 1 liver, 2 tumour). The scans are
-those of LiTS; as far as is known, each is of another patient. Masks that were made anew, with more structures
-than these, are read with the option `targets`.
+A task's folder is the Decathlon's own: ``imagesTr/liver_N.nii.gz`` are CT scans in Hounsfield units,
+``labelsTr/liver_N.nii.gz`` their masks (0 background, 1 liver, 2 tumour). The scans of the liver are those of
+LiTS; as far as is known, each is of another patient. Masks that were made anew, with more structures than
+these, are read with the option `targets`. The Decathlon's other CT tasks, in `msd_tasks`, are read likewise.
 """
 
 from __future__ import annotations
@@ -13,65 +13,24 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from pydantic import Field, field_validator
-
+from cbirbench.datasets.archives import ARCHIVES, DATA_VARIABLE, default_data_folder, is_task_folder
 from cbirbench.datasets.dataset_json import listed_files, listed_names
-from cbirbench.datasets.scan_slices import Drawing, ScanIdentity, drawn_slices
+from cbirbench.datasets.scan_names import numeric_order
+from cbirbench.datasets.scan_options import files_fingerprint, read_drawn
+from cbirbench.datasets.scan_slices import ScanIdentity
+from cbirbench.datasets.task_options import Task, TaskOptions, options_of, window_defaults
 from cbirbench.datasets.volume import READER_VERSION
-from cbirbench.datasets.volumes import open_mask, open_volume
 from cbirbench.errors import DataError, UsageError
-from cbirbench.interfaces import Json, Options, Source, option
+from cbirbench.interfaces import Options, Source
 from cbirbench.slices import Slices
 
-DATA_VARIABLE = "CBIRBENCH_DATA"
-"""The environment variable that names the data folder where the options do not."""
-
-_TASK_FOLDERS = "Task03_Liver*"
-_HOW_TO_GIVE = (
-    f"Give --data DIR or set {DATA_VARIABLE}: the folder Task03_Liver of the Medical Segmentation Decathlon "
-    "(medicaldecathlon.com), which holds imagesTr and labelsTr, or the folder that holds it."
-)
+_MR_TASKS = ("Task01_BrainTumour", "Task02_Heart", "Task04_Hippocampus", "Task05_Prostate")
 
 
-class DecathlonOptions(Options):
+class DecathlonOptions(TaskOptions):
     """Options of the `decathlon` benchmark."""
-
-    data: Path | None = option(
-        None,
-        description=f"The task's folder, or the folder that holds it; by default ${DATA_VARIABLE}.",
-        protocol=False,
-    )
-    train_volumes: int = option(
-        100, description="Volumes whose slices are the gallery.", unit="volumes", source="section 6.1", ge=1
-    )
-    test_volumes: int = option(
-        31,
-        description="Volumes after those, whose slices are queries.",
-        unit="volumes",
-        source="section 6.1",
-        ge=1,
-    )
-    slices_per_kind: int = option(
-        5,
-        description="Slices with liver, and as many without, drawn from each volume.",
-        unit="slices",
-        source="section 6.1",
-        ge=1,
-    )
-    slice_seed: int = option(0, description="Seed of the drawing of slices.", source="ours", ge=0)
-    targets: tuple[Annotated[int, Field(ge=1, le=255)], ...] = option(
-        (),
-        description="The masks' values that are the target organ, 1,2 for instance; by default all above 0. "
-        "For masks with further structures, which are named as dataset.json names them.",
-        source="section 6.1",
-    )
-
-    @field_validator("targets")
-    @classmethod
-    def _in_order(cls, values: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(sorted(set(values)))
 
 
 @dataclass(frozen=True)
@@ -80,19 +39,30 @@ class _Pair:
     label: Path
 
 
-class Decathlon:
-    """MSD Task03_Liver: 5 slices with liver and 5 without from each labelled volume."""
+class TaskBenchmark:
+    """A task of the Decathlon: 5 slices with the target and 5 without from each labelled volume.
 
-    options_type: ClassVar[type[Options]] = DecathlonOptions
+    A subclass names its task, ``class Spleen(TaskBenchmark, task=Task(...))``, and is then complete.
+    """
+
+    task: ClassVar[Task]
+    options_type: ClassVar[type[Options]] = TaskOptions
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     synthetic: ClassVar[bool] = False
 
-    def __init__(self, options: DecathlonOptions) -> None:
-        self.options = options
+    def __init_subclass__(cls, task: Task, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        cls.task = task
+        if "options_type" not in vars(cls):
+            cls.options_type = options_of(task, cls)
+        cls.defaults = window_defaults(task.windows) if task.windows else {}
+
+    def __init__(self, options: Any) -> None:
+        self.options: TaskOptions = options
 
     @property
     def structures(self) -> Mapping[int, str]:
-        """Names of the masks' values: the Decathlon's; where `targets` is set, those of dataset.json.
+        """Names of the masks' values: the task's; where `targets` is set, those of dataset.json.
 
         Masks that need `targets` are not the Decathlon's own, so its names may not be theirs.
 
@@ -100,8 +70,8 @@ class Decathlon:
             UsageError: `targets` is set and the data folder is not there.
             DataError: `targets` is set and dataset.json is damaged.
         """
-        if not self.options.targets:
-            return {1: "liver", 2: "tumour"}
+        if self.options.targets == self.task.targets:
+            return self.task.structures
         return listed_names(self._task_folder() / "dataset.json")
 
     def sources(self) -> Sequence[Source]:
@@ -111,40 +81,35 @@ class Decathlon:
             UsageError: No data folder was given or it is another, or it has too few labelled volumes.
             DataError: A file that belongs to another, or that dataset.json lists, is not there.
         """
-        wanted = self.options.train_volumes + self.options.test_volumes
-        # Only where set, so that what was read before there was such an option is found again.
-        targets = {"targets": self.options.targets} if self.options.targets else {}
+        name, train, test = self.task.benchmark, self.options.train_volumes, self.options.test_volumes
         pairs = self._labelled_pairs(self._task_folder())
-        if len(pairs) < wanted:
+        if len(pairs) < train + test:
             raise UsageError(
-                f"{self._task_folder()} has {len(pairs)} labelled volumes, but decathlon.train_volumes="
-                f"{self.options.train_volumes} and decathlon.test_volumes={self.options.test_volumes} need "
-                f"{wanted}.",
+                f"{self._task_folder()} has {len(pairs)} labelled volumes, but {name}.train_volumes={train} "
+                f"and {name}.test_volumes={test} need {train + test}.",
                 f"Complete the download{self._or_a_subset(len(pairs))}.",
             )
         return [
             Source(
                 volume_id=volume_id,
                 patient_id=volume_id,
-                split="gallery" if position < self.options.train_volumes else "query",
+                split="gallery" if position < train else "query",
                 fingerprint={
-                    "image": _file_fingerprint(pair.image),
-                    "label": _file_fingerprint(pair.label),
-                    "slices_per_kind": self.options.slices_per_kind,
-                    "slice_seed": self.options.slice_seed,
+                    "image": files_fingerprint((pair.image,)),
+                    "label": files_fingerprint((pair.label,)),
                     "reader": READER_VERSION,
-                    **targets,
+                    **self.options.shapes_slices(),
                 },
             )
-            for position, (volume_id, pair) in enumerate(list(pairs.items())[:wanted])
+            for position, (volume_id, pair) in enumerate(list(pairs.items())[: train + test])
         ]
 
     def read(self, source: Source) -> Slices:
         """Draw a volume's slices by its mask and read them.
 
         Raises:
-            DataError: A file is damaged, image and mask do not match, the mask has no liver or too few slices
-                of a kind, or the values are no Hounsfield units.
+            DataError: A file is damaged, image and mask do not match, the mask has no target or too few
+                slices of a kind, or the values are no Hounsfield units.
         """
         folder = self._task_folder()
         pair = self._labelled_pairs(folder).get(source.volume_id)
@@ -152,42 +117,56 @@ class Decathlon:
             raise DataError(
                 f"{folder} no longer has {source.volume_id}.", "Run again once the data are back."
             )
-        image = open_volume(pair.image)
+        image = self.options.open_image(pair.image)
+        mask = self.options.open_mask(pair.label, image)
         scan = ScanIdentity(source.volume_id, source.patient_id, source.volume_id)
-        drawing = Drawing(
-            slices_per_kind=self.options.slices_per_kind,
-            slice_seed=self.options.slice_seed,
-            targets=self.options.targets,
-            organ="liver",
-            benchmark="decathlon",
+        return read_drawn(scan, image, mask, self.options.drawing(self.task.organ, self.task.benchmark))
+
+    def _how_to_give(self) -> str:
+        return (
+            f"Give --data DIR or set {DATA_VARIABLE}: the folder {self.task.folder} of the Medical "
+            "Segmentation Decathlon (medicaldecathlon.com), which holds imagesTr and labelsTr, or the folder "
+            f"that holds it. `cbirbench data fetch {self.task.benchmark}` downloads it."
         )
-        return drawn_slices(scan, image, open_mask(pair.label, image), drawing)
 
     def _task_folder(self) -> Path:
+        name, wanted = self.task.benchmark, f"{self.task.folder}*"
         given = self.options.data or os.environ.get(DATA_VARIABLE)
-        if not given:
+        data = Path(given).expanduser() if given else default_data_folder()
+        if not given and not (is_task_folder(data) or any(data.glob(wanted))):
             raise UsageError(
-                "The benchmark decathlon needs CT volumes, and no data folder was given.", _HOW_TO_GIVE
+                f"The benchmark {name} needs CT volumes, and no data folder was given.", self._how_to_give()
             )
-        data = Path(given).expanduser()
         if not data.is_dir():
-            raise UsageError(f"The data folder {data} is no folder.", _HOW_TO_GIVE)
-        if (data / "imagesTr").is_dir() or (data / "labelsTr").is_dir():
+            raise UsageError(f"The data folder {data} is no folder.", self._how_to_give())
+        if is_task_folder(data):
+            self._check_not_anothers(data)
             found = [data]
         else:
-            found = sorted(path for path in data.glob(_TASK_FOLDERS) if path.is_dir())
+            found = sorted(path for path in data.glob(wanted) if path.is_dir())
         if len(found) > 1:
             raise UsageError(
                 f"{data} holds {len(found)} task folders: {', '.join(path.name for path in found)}.",
                 "Give --data with the one to use.",
             )
         missing = (
-            [name for name in ("imagesTr", "labelsTr") if not (found[0] / name).is_dir()] if found else []
+            [part for part in ("imagesTr", "labelsTr") if not (found[0] / part).is_dir()] if found else []
         )
         if not found or missing:
-            lacks = f"{found[0]} has no folder {missing[0]}" if found else f"{data} holds no {_TASK_FOLDERS}"
-            raise UsageError(f"{lacks}.", _HOW_TO_GIVE)
+            lacks = f"{found[0]} has no folder {missing[0]}" if found else f"{data} holds no {wanted}"
+            raise UsageError(f"{lacks}.", self._how_to_give())
         return found[0]
+
+    def _check_not_anothers(self, folder: Path) -> None:
+        readers = {archive.task: f"the benchmark {archive.benchmark}" for archive in ARCHIVES}
+        readers |= dict.fromkeys(_MR_TASKS, "no benchmark here, as it is MR")
+        for task, reader in readers.items():
+            if task != self.task.folder and folder.resolve().name.startswith(task):
+                raise UsageError(
+                    f"{folder} is {task}, which is read by {reader}; {self.task.benchmark} reads "
+                    f"{self.task.folder}.",
+                    self._how_to_give(),
+                )
 
     def _labelled_pairs(self, folder: Path) -> dict[str, _Pair]:
         images, labels = _scans(folder / "imagesTr"), _scans(folder / "labelsTr")
@@ -196,13 +175,13 @@ class Decathlon:
             (labels.keys() - images.keys(), "image"),
         ):
             if alone:
-                first = min(alone, key=_numeric_order)
+                first = min(alone, key=numeric_order)
                 path = (images if other == "label" else labels)[first]
                 raise DataError(
                     f"{path} has no {other}: {len(alone)} file(s) of {folder} lack theirs.",
                     f"Copy the {other} again, or move {path.name} away.",
                 )
-        pairs = {name: _Pair(images[name], labels[name]) for name in sorted(images, key=_numeric_order)}
+        pairs = {name: _Pair(images[name], labels[name]) for name in sorted(images, key=numeric_order)}
         listed = listed_files(folder / "dataset.json")
         absent = [path for path in listed if not path.is_file()]
         if absent:
@@ -219,11 +198,27 @@ class Decathlon:
         if count < 2:
             return " (at least 2 labelled volumes are needed)"
         share = self.options.test_volumes / (self.options.train_volumes + self.options.test_volumes)
-        test = min(max(round(count * share), 1), count - 1)
+        test, name = min(max(round(count * share), 1), count - 1), self.task.benchmark
         return (
             f"; to run on the {count} at hand on purpose, pass "
-            f"--set decathlon.train_volumes={count - test} --set decathlon.test_volumes={test}"
+            f"--set {name}.train_volumes={count - test} --set {name}.test_volumes={test}"
         )
+
+
+class Decathlon(
+    TaskBenchmark,
+    task=Task(
+        benchmark="decathlon",
+        folder="Task03_Liver",
+        organ="liver",
+        structures={1: "liver", 2: "tumour"},
+        train_volumes=100,
+        test_volumes=31,
+    ),
+):
+    """MSD Task03_Liver, the paper's benchmark: 5 slices with liver and 5 without from each volume."""
+
+    options_type: ClassVar[type[Options]] = DecathlonOptions
 
 
 def _scans(folder: Path) -> dict[str, Path]:
@@ -239,16 +234,3 @@ def _scans(folder: Path) -> dict[str, Path]:
             )
         found[match[1]] = path
     return found
-
-
-def _numeric_order(name: str) -> tuple[tuple[int | str, ...], str]:
-    """Sort key by which liver_2 comes before liver_10."""
-    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)), name
-
-
-def _file_fingerprint(path: Path) -> Mapping[str, Json]:
-    try:
-        state = path.stat()
-    except OSError as error:  # a link into nowhere, say
-        raise DataError(f"{path} cannot be found: {error.strerror}.", "Copy it again.") from error
-    return {"name": path.name, "bytes": state.st_size, "mtime_ns": state.st_mtime_ns}

@@ -26,9 +26,18 @@ if TYPE_CHECKING:
 ORIENTATIONS = ("LPS", "RAS", "LAS")
 """Where the stored axes point (left or right, posterior or anterior, superior); volumes take them in turn."""
 
+FEWEST_SLICES, MOST_SLICES = 16, 2000
+"""Slices a volume that may be asked for; with fewer, hardly any would show liver."""
+
 
 def write_decathlon_layout(
-    out: Path, *, volumes: int, seed: int, size: int = 256, progress: Progress | None = None
+    out: Path,
+    *,
+    volumes: int,
+    seed: int,
+    size: int = 256,
+    slices: int | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Write bodies 0, 1, ... as ``imagesTr/liver_N.nii.gz`` and ``labelsTr/liver_N.nii.gz``.
 
@@ -39,6 +48,7 @@ def write_decathlon_layout(
         volumes: How many bodies.
         seed: The phantom's seed; body N of that seed is the same here and there.
         size: Rows and columns of a slice.
+        slices: Slices a volume, over the range that it covers; by default as the phantom draws them.
         progress: Where to report.
 
     Raises:
@@ -51,6 +61,11 @@ def write_decathlon_layout(
             f"got {volumes}, {seed} and {size}.",
             "Change the number that is out of range.",
         )
+    if slices is not None and not FEWEST_SLICES <= slices <= MOST_SLICES:
+        raise UsageError(
+            f"A volume of the phantom has {FEWEST_SLICES} to {MOST_SLICES} slices, got {slices}.",
+            "Change the number, or leave it out for as many as the phantom draws.",
+        )
     # Empty subfolders, and temporary files of a run that was cut off, are no reason to refuse.
     if out.exists() and (not out.is_dir() or any(_kept(out))):
         raise UsageError(
@@ -61,7 +76,7 @@ def write_decathlon_layout(
     with _stage(progress, volumes) as advance:
         for index in range(volumes):
             name = f"liver_{index}.nii.gz"
-            hu, mask, affine = oriented_volume(seed, index, size)
+            hu, mask, affine = oriented_volume(seed, index, size, slices)
             _write_nifti(out / "imagesTr" / name, hu, affine)
             _write_nifti(out / "labelsTr" / name, mask, affine)
             files.append({"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"})
@@ -71,7 +86,7 @@ def write_decathlon_layout(
         "description": "Synthetic abdominal CT drawn by cbirbench; no patient was scanned",
         "reference": "cbirbench, benchmark `phantom`",
         "licence": "Apache-2.0",
-        "release": f"seed {seed}, {size} px",
+        "release": f"seed {seed}, {size} px" + (f", {slices} slices" if slices else ""),
         "tensorImageSize": "3D",
         "modality": {"0": "CT"},
         "labels": {"0": "background", "1": "liver", "2": "cancer"},
@@ -84,7 +99,7 @@ def write_decathlon_layout(
 
 
 def oriented_volume(
-    seed: int, index: int, size: int
+    seed: int, index: int, size: int, slices: int | None = None
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np.float64]]:
     """One body as stored: HU and segmentation, axes as `ORIENTATIONS` says, and their affine.
 
@@ -97,7 +112,7 @@ def oriented_volume(
     from cbirbench.datasets.anatomy_shapes import LIVER, TUMOUR
     from cbirbench.datasets.reconstruction import Scan
 
-    scan = Scan(seed, index, size)
+    scan = Scan(seed, index, size, slices)
     hu = np.empty((size, size, scan.count), dtype=np.int16)
     mask = np.empty((size, size, scan.count), dtype=np.uint8)
     for z_index in range(scan.count):

@@ -33,13 +33,14 @@ class Scan:
         seed: The phantom's seed, 0 or more.
         index: The body's number, 0 or more.
         size: Rows and columns of a slice.
+        slices: How many slices cover the scan's range; by default what its drawn distance of slices gives.
 
     Attributes:
         count: Number of slices; slice 0 is the most inferior.
         spacing_mm: Distance between rows, columns and slices, in millimetres.
     """
 
-    def __init__(self, seed: int, index: int, size: int) -> None:
+    def __init__(self, seed: int, index: int, size: int, slices: int | None = None) -> None:
         self._seed, self._index, self._size = seed, index, size
         self.body = Body(seed, index)
         self._gut = Gut.draw(self.body, seed, index)
@@ -50,7 +51,11 @@ class Scan:
         self._bottom = max(liver_low - below * near(draw, 1.0, 0.3), -340.0)
         self._top = min(liver_high + above * near(draw, 1.0, 0.3), 255.0)
         step = float(draw.choice([2.0, 2.5, 3.0, 4.0, 5.0]))
-        self.count = int((self._top - self._bottom) * scale[2] / step) + 1
+        covered = (self._top - self._bottom) * scale[2]
+        if slices is None:
+            self.count = int(covered / step) + 1
+        else:  # after the draw, so that the body and all else about the scan stay as they are
+            self.count, step = slices, covered / slices
         width = 2.0 * scale[0] * max(self.body.skin_half(z)[0] for z in (-250.0, -100.0, 50.0))
         pixel = float(np.clip(width * near(draw, 1.06, 0.05), 290.0, 500.0)) / size
         self.spacing_mm = (pixel, pixel, step)

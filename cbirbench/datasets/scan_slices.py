@@ -120,10 +120,12 @@ def slices_at(
 def _draw(scan: ScanIdentity, shows: NDArray[np.bool_], mask: Volume, drawing: Drawing) -> list[int]:
     shown = int(shows.sum())
     fewest = min(shown, len(shows) - shown)
-    if shown == 0:
+    if shown == 0 and drawing.too_few == "refuse":
         values = " or ".join(map(str, drawing.targets)) or "above 0"
         raise DataError(
-            f"{mask.path} marks no {drawing.organ}: no voxel is {values}.", "Check it, or leave the scan out."
+            f"{mask.path} marks no {drawing.organ}: no voxel is {values}.",
+            "Check it, or leave the scan out. Where it is right, as of a patient without it, take what there "
+            f"is with --set {drawing.benchmark}.too_few=take-fewer.",
         )
     try:
         drawn = draw_slices(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from isal.igzip_lib import IsalError
 
 from cbirbench.datasets.geometry import Grid, millimetres_apart
 from cbirbench.errors import DataError
@@ -24,6 +26,12 @@ HIGHEST_AIR_HU = -200.0
 LOWEST_TISSUE_HU = 0.0
 """A body scan holds tissue and bone, so one whose highest value is below this is not in HU, or empty."""
 
+READ_ERRORS = (EOFError, OSError, zlib.error, cast("type[Exception]", IsalError))
+"""What reading and inflating a file may raise."""
+
+MOST_COMPRESSION = 1040
+"""Deflate cannot shrink data below about 1/1032; a smaller file was cut, or its header is wrong."""
+
 
 class Volume(ABC):
     """A CT scan, or a mask of one. Its grid is known; its voxels are read when they are asked for.
@@ -32,11 +40,13 @@ class Volume(ABC):
         path: The file, or the folder of a series.
         grid: Where its voxels lie.
         stated: Whether the file says how its axes lie in the patient.
+        doubts: What else is doubtful about it, in sentences to show.
     """
 
     path: Path
     grid: Grid
     stated: bool
+    doubts: tuple[str, ...] = ()
 
     @abstractmethod
     def placed(self, grid: Grid) -> Volume:

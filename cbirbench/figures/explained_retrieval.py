@@ -107,7 +107,8 @@ def draw_explained_retrieval(
 
     Around a similarity of .9 a map's values differ by little, and from slice to slice by more: each map is
     coloured over its own range, from its lowest to its highest value, and both stand beneath it. A map is
-    shaded by the slice, so that one sees where its colours lie. Uncertainty has a row where a slice has it.
+    shaded by the slice, so that one sees where its colours lie. Importance and uncertainty have a row each
+    where any slice has such a map.
 
     Args:
         query: The query.
@@ -132,9 +133,9 @@ def draw_explained_retrieval(
     items = [query, *retrieved]
     for item in items:
         _check(item)
-    maps = [_IMPORTANCE]
-    if any(item.uncertainty is not None for item in items):
-        maps.append(_UNCERTAINTY)
+    maps = [
+        each for each in (_IMPORTANCE, _UNCERTAINTY) if any(each.values(item) is not None for item in items)
+    ]
 
     bands = math.ceil(len(retrieved) / MOST_BESIDE)
     columns = math.ceil(len(retrieved) / bands)

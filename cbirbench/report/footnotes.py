@@ -96,7 +96,14 @@ def scope_lines(board: Scoreboard) -> list[str]:
     on_maps = board.explanations.metrics if board.explanations else {RELEVANCE_RANK}
     lines = []
     for metric, scope in board.scopes.items():
-        if scope.defined < scope.queries:
+        if not scope.defined and metric in on_maps and board.masked == 0:
+            lines.append(
+                f"{heading(metric)} is undefined: it compares importance maps with masks of the target "
+                "organ, and these queries have no masks."
+            )
+        elif not scope.defined:
+            lines.append(f"{heading(metric)} is undefined for all {scope.queries} queries.")
+        elif scope.defined < scope.queries:
             reason = "queries that show the target organ" if metric in on_maps else "those it is defined for"
             lines.append(f"{heading(metric)} on {scope.defined} of {scope.queries} queries: {reason}.")
         for row in board.rows:

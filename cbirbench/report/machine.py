@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,26 @@ from cbirbench.report.scoreboard import Row, Scoreboard
 from cbirbench.statistics import Comparison
 
 
-def machine_report(summary: Mapping[str, Any], board: Scoreboard) -> str:
+def machine_report(summary: Mapping[str, Any], boards: Sequence[Scoreboard]) -> str:
     """The summary, the scores and every comparison as one JSON document.
 
     Scores are fractions of 1; what is undefined is null. The document ends in a line break.
+
+    Args:
+        summary: What was run.
+        boards: The table of the benchmark's own queries, then one for each of the summary's cohorts.
     """
-    document = {
-        **summary,
+    own, *external = boards
+    document = {**summary, **_results(own)}
+    if external:
+        document["cohorts"] = [
+            {**entry, **_results(board)} for entry, board in zip(summary["cohorts"], external, strict=True)
+        ]
+    return json.dumps(_finite(document), indent=2, allow_nan=False, default=str) + "\n"
+
+
+def _results(board: Scoreboard) -> dict[str, Any]:
+    return {
         "scores": [_score_rows(row, board) for row in board.rows],
         "queries": {
             metric: {"defined": scope.defined, "all": scope.queries} for metric, scope in board.scopes.items()
@@ -35,7 +48,6 @@ def machine_report(summary: Mapping[str, Any], board: Scoreboard) -> str:
             "comparisons": [_comparison(item) for item in board.comparisons],
         },
     }
-    return json.dumps(_finite(document), indent=2, allow_nan=False, default=str) + "\n"
 
 
 def _score_rows(row: Row, board: Scoreboard) -> dict[str, Any]:

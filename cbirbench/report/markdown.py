@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cbirbench.leakage import leakage_findings
+from cbirbench.report.cohort_sections import cohort_sections
+from cbirbench.report.cohorts import cohorts_of, of_cohort, scores_of
+from cbirbench.report.data_section import data_section
 from cbirbench.report.explanation_section import explanation_section
-from cbirbench.report.footnotes import (
-    control_title,
-    explanation_warnings,
-    footnotes,
-    patients_warning,
-    runs_warning,
-)
-from cbirbench.report.markup import inline, table
-from cbirbench.report.scoreboard import (
-    DASH,
-    Scoreboard,
-    heading,
-    percent,
-    percent_of,
-    plain,
-    scoreboard,
-    value_text,
-)
+from cbirbench.report.footnotes import explanation_warnings, patients_warning, runs_warning
+from cbirbench.report.markup import inline, pairs, table
+from cbirbench.report.score_table import score_table
+from cbirbench.report.scoreboard import DASH, Scoreboard, heading, plain, scoreboard, value_text
 from cbirbench.report.significance import significance_section
 from cbirbench.report.training import training_runs, training_warnings
 from cbirbench.results import CURVES_FIGURE, CURVES_TABLE, FILES
@@ -39,7 +29,7 @@ def report(
     scores: pd.DataFrame,
     training: pd.DataFrame | None = None,
     *,
-    board: Scoreboard | None = None,
+    boards: Sequence[Scoreboard] | None = None,
 ) -> str:
     """Write the report of a run in Markdown. The same input gives the same text, byte for byte.
 
@@ -48,28 +38,34 @@ def report(
         scores: The content of ``scores.parquet``.
         training: One row an epoch: extractor, run, epoch, loss and, where watched, embedding_std (mean
             deviation of the L2-normalised embeddings' d coordinates) and embedding_dim (d).
-        board: The run's `scoreboard`, where it was made already.
+        boards: The `scoreboard` of the benchmark's own queries and of each external cohort's, where they
+            were made already.
 
     Raises:
         DataError: The scores are malformed, or name an extractor or metric that the summary does not.
     """
-    board = board or scoreboard(summary, scores)
+    boards = boards or [
+        scoreboard(of_cohort(summary, cohort), scores_of(scores, summary, cohort))
+        for cohort in cohorts_of(summary)
+    ]
+    board = boards[0]
     explained = explanation_section(summary, board)
     sections = [
         _opening(summary, board, training),
-        ["## Scores", "", *_scores(board)],
+        ["## Scores", "", *score_table(board)],
         ["## How to read the numbers", "", *_reading(summary, board)],
         ["## Significance", "", *significance_section(board)],
         *([["## Explanations", "", *explained]] if explained else []),
+        *cohort_sections(summary, boards[1:]),
         ["## Departures from the profile", "", *_departures(summary)],
-        ["## Undefined values", "", *_undefined(board)],
+        ["## Undefined values", "", *_undefined(boards)],
         ["## Training", "", *_training(training)],
         *(
             [["## Scores over epochs", "", *_curves(summary)]]
             if CURVES_TABLE in summary.get("files", ())
             else []
         ),
-        ["## Data", "", *_pairs(summary["benchmark"])],
+        ["## Data", "", *data_section(summary)],
         ["## Extractors and their options", "", *_extractors(summary)],
         ["## Versions, hardware, command", "", *_circumstances(summary)],
         ["## Files, and how to compute the scores again", "", *_files(summary, board)],
@@ -95,36 +91,11 @@ def _opening(summary: Mapping[str, Any], board: Scoreboard, training: pd.DataFra
     )
     warnings = [patients_warning(board), runs_warning(board), *training_warnings(training)]
     warnings += explanation_warnings(board)
+    if data.get("leakage"):
+        warnings += leakage_findings(data["leakage"])
     for warning in filter(None, warnings):
         lines += ["", f"> **Mind:** {inline(warning)}"]
     return lines
-
-
-def _scores(board: Scoreboard) -> list[str]:
-    rows = []
-    for row in board.rows:
-        cells = [inline(row.title), str(row.runs)]
-        for metric in board.metrics:
-            score = row.scores[metric]
-            figures = f"**{percent(score)}**" if score.best else percent(score)
-            cells.append(f"{figures} {board.marks(row, metric)}".rstrip())
-            if board.has_chance(metric):
-                cells += [board.over_chance(score.mean, row.extractor), board.reliability(row)]
-        rows.append(cells)
-    for name, means in board.controls.items():
-        cells = [f"*{inline(control_title(name))}*", ""]
-        for metric in board.metrics:
-            cells.append(percent_of(means[metric], math.nan) if metric in means else "")
-            if board.has_chance(metric):
-                cells += [board.over_chance(means[metric]) if metric in means else "", ""]
-        rows.append(cells)
-    header = ["extractor", "runs"]
-    for metric in board.metrics:
-        header.append(inline(heading(metric)))
-        if board.has_chance(metric):
-            header += ["RR/chance", "reliability"]
-    notes = [f"- {inline(line)}" for line in footnotes(board)]
-    return [*table(header, rows), "", *notes]
 
 
 def _reading(summary: Mapping[str, Any], board: Scoreboard) -> list[str]:
@@ -196,9 +167,11 @@ def _departures(summary: Mapping[str, Any]) -> list[str]:
     return table(["plugin", "option", f"profile {profile}", "this run", "set by"], rows)
 
 
-def _undefined(board: Scoreboard) -> list[str]:
+def _undefined(boards: Sequence[Scoreboard]) -> list[str]:
     rows = [
         [inline(row.title), inline(heading(metric)), f"{score.undefined} of {score.expected}"]
+        + ([inline(board.benchmark)] if len(boards) > 1 else [])
+        for board in boards
         for row in board.rows
         for metric, score in row.scores.items()
         if score.undefined
@@ -209,7 +182,8 @@ def _undefined(board: Scoreboard) -> list[str]:
     )
     if not rows:
         return [f"{counted} There are none."]
-    return [counted, "", *table(["extractor", "metric", "undefined"], rows)]
+    header = ["extractor", "metric", "undefined", *(["queries"] if len(boards) > 1 else [])]
+    return [counted, "", *table(header, rows)]
 
 
 def _training(training: pd.DataFrame | None) -> list[str]:
@@ -260,7 +234,7 @@ def _extractors(summary: Mapping[str, Any]) -> list[str]:
             f"{inline(origin or 'origin unknown')}; {trained}.",
             "",
         ]
-        lines += _pairs(item.get("options") or {}) or ["No options."]
+        lines += pairs(item.get("options") or {}) or ["No options."]
     return lines[1:]
 
 
@@ -272,13 +246,14 @@ def _circumstances(summary: Mapping[str, Any]) -> list[str]:
         facts.update({f"{group}: {key}": value for key, value in (summary.get(group) or {}).items()})
     command = plain(summary.get("command", ""))
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", command)), default=0))
-    return [*_pairs(facts), "", fence, command, fence]
+    return [*pairs(facts), "", fence, command, fence]
 
 
 def _files(summary: Mapping[str, Any], board: Scoreboard) -> list[str]:
     files = summary.get("files") or FILES
+    cohort = '"cohort", ' if summary.get("cohorts") else ""
     lines = [
-        *_pairs(files, header=("file", "content")),
+        *pairs(files, header=("file", "content")),
         "",
         "Values are fractions of 1. The table's means and deviations:",
         "",
@@ -286,8 +261,9 @@ def _files(summary: Mapping[str, Any], board: Scoreboard) -> list[str]:
         "import pandas as pd",
         "",
         'scores = pd.read_parquet("scores.parquet")',
-        'run_means = scores.groupby(["metric", "extractor", "run"])["value"].mean()  # NaN left out',
-        'table = 100 * run_means.groupby(level=["metric", "extractor"]).agg(["mean", "std"])',
+        f'by = [{cohort}"metric", "extractor"]',
+        'run_means = scores.groupby([*by, "run"])["value"].mean()  # NaN left out',
+        'table = 100 * run_means.groupby(level=by).agg(["mean", "std"])',
         "print(table.round(1))",
     ]
     depth = next((m.partition("@")[2] for m in board.metrics if re.fullmatch(r"map@\d+", m)), "")
@@ -295,17 +271,12 @@ def _files(summary: Mapping[str, Any], board: Scoreboard) -> list[str]:
         lines += [
             "",
             f"# map@{depth} once more, from the neighbours",
-            'label = pd.read_parquet("slices.parquet").set_index("slice_id")["label"]',
+            'slices = pd.read_parquet("slices.parquet").drop_duplicates("slice_id")',
+            'label = slices.set_index("slice_id")["label"]',
             f'near = pd.read_parquet("neighbours.parquet").query("rank <= {depth}").sort_values("rank")',
             'near["hits"] = near["gallery_id"].map(label) == near["query_id"].map(label)',
-            'near["hits"] = near.groupby(["extractor", "run", "query_id"])["hits"].cumsum()',
+            f'near["hits"] = near.groupby([{cohort}"extractor", "run", "query_id"])["hits"].cumsum()',
             'near["precision"] = near["hits"] / near["rank"]',
-            'print(100 * near.groupby(["extractor", "run"])["precision"].mean())',
+            f'print(100 * near.groupby([{cohort}"extractor", "run"])["precision"].mean())',
         ]
     return [*lines, "```"]
-
-
-def _pairs(facts: Mapping[str, Any], header: tuple[str, str] = ("", "")) -> list[str]:
-    """A table of names and values; nothing where there are none."""
-    rows = [[inline(key), inline(value_text(value))] for key, value in facts.items()]
-    return table(header, rows) if rows else []

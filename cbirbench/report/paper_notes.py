@@ -42,7 +42,8 @@ def title(reported: ReportedTable, column: Column, cohort: str, boards: Mapping[
     name = plain(column.summary["benchmark"]["name"])
     if reported.external:
         where = f"queries of the external cohort {plain(cohort)}" if cohort else "no external cohort was run"
-        where += f", gallery of {name}, NOT the paper's UNN cohort" if cohort else ""
+        gallery = "of its other patients" if _among_themselves(column, cohort) else f"of {name}"
+        where += f", gallery {gallery}, NOT the paper's UNN cohort" if cohort else ""
     elif comparable(column):
         where = "decathlon"
     elif name == "decathlon":
@@ -53,6 +54,12 @@ def title(reported: ReportedTable, column: Column, cohort: str, boards: Mapping[
         where += " (synthetic data)"
     profiles = "; ".join(f"profile {plain(board.profile_title)}" for board in boards.values())
     return f"{reported.caption}: {where}" + (f" — {profiles}" if profiles else "")
+
+
+def _among_themselves(column: Column, cohort: str) -> bool:
+    """Whether a cohort was its own gallery."""
+    entries = column.summary.get("cohorts") or ()
+    return any(entry["name"] == cohort and entry.get("gallery") == "self" for entry in entries)
 
 
 def notes(
@@ -112,8 +119,7 @@ def _on_a_profile(reported: ReportedTable, column: Column, board: Scoreboard) ->
     if "relevance-rank" in board.metrics:
         if column.profile == "released-code":
             lines.append("RR is of the absolute importance map.")
-        if not reported.external:  # both are of the benchmark's own queries
-            lines += _on_the_maps(reported, column, board)
+        lines += _on_the_maps(reported, column, board)
     lines += scope_lines(board)
     lines += filter(None, [patients_warning(board), runs_warning(board)])
     changed = "; ".join(board.departures)
@@ -123,7 +129,8 @@ def _on_a_profile(reported: ReportedTable, column: Column, board: Scoreboard) ->
 
 def _on_the_maps(reported: ReportedTable, column: Column, board: Scoreboard) -> list[str]:
     """The chance level of relevance ranks, and the mean reliability of the maps behind each row."""
-    share = column.summary["benchmark"].get("mean_query_mask_fraction")
+    # Of the benchmark's own queries; a cohort's chance is with its explanations.
+    share = None if reported.external else column.summary["benchmark"].get("mean_query_mask_fraction")
     chance = math.nan if share is None else float(share)
     lines = []
     if board.explanations is not None and not math.isnan(board.explanations.chance):

@@ -46,7 +46,8 @@ class Column:
 
     Attributes:
         profile: Its name.
-        summary: `benchmark` of the first run; `extractors`, `metrics`, `departures`, `explanations` of all.
+        summary: `benchmark` of the first run; `extractors`, `metrics`, `departures`, `explanations` and
+            `cohorts` of all.
         scores: Scores of all of them.
         parameters: Of all of them.
         folders: Where they come from.
@@ -109,7 +110,8 @@ def _column(profile: str, runs: Sequence[FinishedRun]) -> Column:
         "extractors": [item for run in runs for item in run.summary["extractors"]],
         "metrics": list(metrics),
         "departures": list(departures.values()),
-        "explanations": _explanations(runs),
+        "explanations": _explanations([run.summary for run in runs]),
+        "cohorts": _cohorts(runs),
     }
     return Column(
         profile=profile,
@@ -120,9 +122,34 @@ def _column(profile: str, runs: Sequence[FinishedRun]) -> Column:
     )
 
 
-def _explanations(runs: Sequence[FinishedRun]) -> dict[str, Any] | None:
+def _cohorts(runs: Sequence[FinishedRun]) -> list[dict[str, Any]]:
+    """The external cohorts of the runs, each with what all of them say of its explanations.
+
+    Raises:
+        UsageError: Two runs have a cohort of one name that is other data, or was ranked otherwise.
+    """
+    found: dict[str, list[tuple[FinishedRun, Mapping[str, Any]]]] = {}
+    for run in runs:
+        for entry in run.summary.get("cohorts") or ():
+            found.setdefault(str(entry["name"]), []).append((run, entry))
+    for name, entries in found.items():
+        first, *others = entries
+        for run, entry in others:
+            for key, what in (("data_fingerprint", "of different slices"), ("gallery", "ranked otherwise")):
+                if entry.get(key) != first[1].get(key):
+                    raise UsageError(
+                        f"The cohorts {name} of {first[0].folder} and of {run.folder} are {what}.",
+                        "Run one of them again with the other's --queries and --gallery.",
+                    )
+    return [
+        {**entries[0][1], "explanations": _explanations([entry for _, entry in entries])}
+        for entries in found.values()
+    ]
+
+
+def _explanations(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """What the runs say of their explanations, each of its own extractors; None where none explained."""
-    found = [entry for run in runs if (entry := run.summary.get("explanations"))]
+    found = [entry for summary in summaries if (entry := summary.get("explanations"))]
     if not found:
         return None
     # The data are the same, and so are the organ's share and what controls score.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from cbirbench.report.cohorts import cohorts_of, of_cohort
 from cbirbench.report.paper_layout import Cell, Footnotes, Heading, Note, PaperTable
 from cbirbench.report.paper_notes import REPORTED, missing_rows, notes, title
 from cbirbench.report.paper_runs import Column, fill_command
@@ -116,8 +117,9 @@ def _board(reported: ReportedTable, column: Column, cohort: str) -> Scoreboard |
     ]
     if scores.empty:
         return None
+    told = cohort in cohorts_of(column.summary)
     summary = {
-        **column.summary,
+        **(of_cohort(column.summary, cohort) if told else column.summary),
         "extractors": extractors,
         "metrics": metrics,
         "departures": departures,

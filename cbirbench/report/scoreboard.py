@@ -87,6 +87,7 @@ class Scoreboard:
         permutations: Most rearrangements that a test went through or drew.
         departures: One line for each value that departs from the profile.
         explanations: What the run's explanations rest on; None where it has none.
+        masked: How many queries have a mask; None where that is not known.
     """
 
     benchmark: str
@@ -100,6 +101,7 @@ class Scoreboard:
     permutations: int
     departures: tuple[str, ...]
     explanations: Explanations | None = None
+    masked: int | None = None
 
     @property
     def family(self) -> int:
@@ -220,6 +222,7 @@ def scoreboard(
         permutations=permutations,
         departures=tuple(departure_line(item) for item in summary.get("departures", ())),
         explanations=explanations(summary),
+        masked=summary["benchmark"].get("masked_queries"),
     )
 
 

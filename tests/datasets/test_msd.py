@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from cbirbench.datasets import msd
 from cbirbench.datasets.msd import Decathlon, DecathlonOptions
 from cbirbench.datasets.sampling import draw_slices
-from cbirbench.errors import DataError, UsageError
+from cbirbench.errors import DataError, DataWarning, UsageError
 from cbirbench.interfaces import Options
 from cbirbench.settings import Assignment, Settings
 
@@ -179,6 +180,7 @@ def test_no_folder_given(value: str | None, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("CBIRBENCH_DATA", raising=False)
     if value is not None:
         monkeypatch.setenv("CBIRBENCH_DATA", value)
+    monkeypatch.setattr(msd, "default_data_folder", lambda: Path("nowhere"))
     with pytest.raises(UsageError, match="no data folder was given") as raised:
         benchmark(None).sources()
     assert "--data DIR" in raised.value.remedy
@@ -415,3 +417,62 @@ def test_structures_are_the_decathlons_or_those_of_dataset_json(task: Path) -> N
         path.write_text(text)
         with pytest.raises(DataError, match=r"is no Decathlon dataset\.json"):
             _ = given.structures
+
+
+def test_options_that_came_later_reach_the_fingerprint_where_they_are_set(task: Path) -> None:
+    plain = benchmark(task).sources()[0].fingerprint
+    assert set(plain) == {"image", "label", "slices_per_kind", "slice_seed", "reader"}
+    for name, value in (
+        ("too_few", "take-fewer"),
+        ("unstated_orientation", "LPS"),
+        ("mask_grid", "image"),
+    ):
+        given = benchmark(task, **{name: value}).sources()[0].fingerprint
+        assert given == {**plain, name: value}
+
+
+def test_too_few_slices_can_be_taken_as_they_are(task: Path) -> None:
+    _, mask = little_liver(*scan(0))
+    write(task / "labelsTr" / "liver_0.nii.gz", mask, AFFINES[0])
+    with pytest.warns(DataWarning, match=r"liver_0 gives 4 slices with liver and 5 without.*fewer than 5"):
+        slices = read_first(task, too_few="take-fewer")
+    assert (len(slices), int(slices.labels.sum())) == (9, 4)
+
+
+def unstate(path: Path) -> None:
+    """The same stored voxels with an affine that says nothing."""
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), np.eye(4)), path)
+
+
+def test_an_unstated_orientation_is_put_right_with_its_mask(task: Path) -> None:
+    expected = read_first(task)
+    for folder in ("imagesTr", "labelsTr"):
+        unstate(task / folder / "liver_0.nii.gz")
+    with pytest.warns(DataWarning, match="states no orientation"):
+        wrong = read_first(task)
+    assert not np.array_equal(wrong[0].hu, expected[0].hu)
+    right = read_first(task, unstated_orientation="lps")
+    assert right.ids == expected.ids
+    for item, wanted in zip(right, expected, strict=True):
+        np.testing.assert_array_equal(item.hu, wanted.hu)
+        np.testing.assert_array_equal(item.mask, wanted.mask)
+    # Files that state theirs are left as they are.
+    made = benchmark(task, unstated_orientation="LPS")
+    first = made.read(made.sources()[1])[0]
+    np.testing.assert_array_equal(first.hu, scan(1)[0][first.z_index])
+
+
+def test_a_mask_on_another_affine_is_read_on_the_images_where_asked(task: Path) -> None:
+    expected = read_first(task)
+    unstate(task / "labelsTr" / "liver_0.nii.gz")
+    with pytest.raises(DataError, match="mask_grid=image"):
+        read_first(task)
+    assert read_first(task, mask_grid="image").fingerprint() == expected.fingerprint()
+
+
+@pytest.mark.parametrize("codes", ["LPX", "LP", "LRS", "sideways"])
+def test_an_orientation_that_is_none_is_refused(codes: str) -> None:
+    settings = Settings("paper", {}, [Assignment("decathlon", "unstated_orientation", codes)])
+    with pytest.raises(UsageError, match=r"decathlon\.unstated_orientation does not take .* three letters"):
+        settings.resolve(DecathlonOptions, ["decathlon"])

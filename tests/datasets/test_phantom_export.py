@@ -44,6 +44,7 @@ def test_layout(task):
         "label": "./labelsTr/liver_2.nii.gz",
     }
     assert "synthetic" in described["description"].lower()
+    assert described["release"] == "seed 4, 64 px"
     names = {str(path.relative_to(task)) for path in task.rglob("*") if path.is_file()}
     scans = {f"{folder}/liver_{n}.nii.gz" for folder in ("imagesTr", "labelsTr") for n in range(3)}
     assert names == scans | {"dataset.json"}
@@ -117,7 +118,26 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-@pytest.mark.parametrize("wrong", [{"volumes": 0}, {"seed": -1}, {"size": 8}])
+def test_as_many_slices_as_asked_over_the_same_range(task, tmp_path):
+    write_decathlon_layout(tmp_path / "out", volumes=1, seed=4, size=SIZE, slices=48)
+    image, drawn = (nibabel.load(folder / "imagesTr/liver_0.nii.gz") for folder in (tmp_path / "out", task))
+    assert image.shape == (SIZE, SIZE, 48) != drawn.shape
+    covered, before = (one.shape[2] * one.header.get_zooms()[2] for one in (image, drawn))
+    assert covered == pytest.approx(before, abs=float(drawn.header.get_zooms()[2]))
+    assert image.header.get_zooms()[:2] == drawn.header.get_zooms()[:2]
+    # The first slice is the same section of the same body; only the thickness, and so the edges, differ.
+    first, as_drawn = (np.asarray(one.dataobj)[:, :, 0].astype(float) for one in (image, drawn))
+    assert np.corrcoef(first.ravel(), as_drawn.ravel())[0, 1] > 0.98
+    mask = np.asarray(nibabel.load(tmp_path / "out" / "labelsTr/liver_0.nii.gz").dataobj)
+    assert 5 < mask.any(axis=(0, 1)).sum() < 43
+    assert (
+        json.loads((tmp_path / "out" / "dataset.json").read_text())["release"] == "seed 4, 64 px, 48 slices"
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"volumes": 0}, {"seed": -1}, {"size": 8}, {"slices": 3}, {"slices": 2001}]
+)
 def test_numbers_out_of_range(tmp_path, wrong):
     with pytest.raises(UsageError, match=str(next(iter(wrong.values())))):
         write_decathlon_layout(tmp_path / "out", **{"volumes": 1, "seed": 0, "size": SIZE, **wrong})

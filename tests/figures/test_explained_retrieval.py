@@ -71,6 +71,16 @@ def pixels(axes: Axes) -> Any:
     return np.asarray(image.get_array())
 
 
+def test_without_any_map_there_is_no_row_of_maps(drawn: list[Figure], tmp_path: Path) -> None:
+    bare = [dataclasses.replace(item, importance=None, note="") for item in (shown("query"), *retrieved(3))]
+    draw_explained_retrieval(bare[0], bare[1:], tmp_path / "a.png", title="a")
+    draw_explained_retrieval(bare[0], retrieved(3), tmp_path / "b.png", title="a")
+    without, with_maps = drawn
+    assert len(without.axes) == 4 and "Importance" not in texts(without) and "No map" not in texts(without)
+    assert "No map" in texts(with_maps) and without.get_figheight() < with_maps.get_figheight() - 1
+    assert not any("Each map" in text for text in texts(without))
+
+
 def test_everything_is_said(tmp_path: Path, drawn: list[Figure]) -> None:
     query = shown("phantom_21_z0028", note="reliability .93, 3000 masks\nRR 15.4, chance 7.5")
     others = [shown("near", True, distance=3.14159), shown("far", False, distance=1234.5678)]

@@ -9,7 +9,7 @@ from cbirbench.report.scoreboard import scoreboard
 
 
 def test_scores_are_fractions_and_the_summary_is_kept(summary, scores):
-    text = machine_report(summary, scoreboard(summary, scores))
+    text = machine_report(summary, [scoreboard(summary, scores)])
     document = json.loads(text)
     assert document["profile"] == "paper"
     assert document["departures"] == summary["departures"]
@@ -24,7 +24,7 @@ def test_scores_are_fractions_and_the_summary_is_kept(summary, scores):
 
 
 def test_every_comparison_is_there(summary, scores):
-    significance = json.loads(machine_report(summary, scoreboard(summary, scores)))["significance"]
+    significance = json.loads(machine_report(summary, [scoreboard(summary, scores)]))["significance"]
     assert (significance["family"], significance["correction"]) == (9, "Holm")
     first = significance["comparisons"][0]
     assert (first["metric"], first["a"], first["b"]) == ("map@5", "simsiam-hu-clip", "hog")
@@ -42,7 +42,7 @@ def test_a_warning_of_too_few_runs_is_there(summary, scores):
     twice = pd.concat(
         [twice, scores[(scores["run"] == 0) & (scores["extractor"] != "simsiam-hu-clip")].assign(run=1)]
     )
-    significance = json.loads(machine_report(summary, scoreboard(summary, twice)))["significance"]
+    significance = json.loads(machine_report(summary, [scoreboard(summary, twice)]))["significance"]
     assert "Too few training runs: 9 of 9 tests" in significance["warning"]
 
 
@@ -54,7 +54,7 @@ def test_it_is_strict_json_whatever_the_summary_holds(summary, scores):
         raise AssertionError(constant)
 
     board = scoreboard(summary, scores[scores["extractor"] != "gabor"])
-    document = json.loads(machine_report(summary, board), parse_constant=refuse)
+    document = json.loads(machine_report(summary, [board]), parse_constant=refuse)
     assert document["benchmark"]["mean_query_mask_fraction"] is None
     assert document["extra"] == {"numpy": 0.5, "count": 3, "inf": [None, 1]}
     assert document["scores"][2]["metrics"]["map@5"]["mean"] is None
@@ -63,7 +63,7 @@ def test_it_is_strict_json_whatever_the_summary_holds(summary, scores):
 
 
 def test_relevance_ranks_carry_chance_and_reliability(explained, scores):
-    document = json.loads(machine_report(explained, scoreboard(explained, scores)))
+    document = json.loads(machine_report(explained, [scoreboard(explained, scores)]))
     ours, _, gabor = (row["metrics"]["relevance-rank"] for row in document["scores"])
     assert (ours["chance"], ours["over_chance"], ours["reliability"]) == (0.08, 0.5 / 0.08, 0.93)
     assert gabor["reliability"] is None
@@ -72,7 +72,7 @@ def test_relevance_ranks_carry_chance_and_reliability(explained, scores):
 
 
 def test_runs_without_explanations_have_no_such_entries(summary, scores):
-    document = json.loads(machine_report(summary, scoreboard(summary, scores)))
+    document = json.loads(machine_report(summary, [scoreboard(summary, scores)]))
     assert "explanations" not in document
     assert "reliability" not in document["scores"][0]["metrics"]["relevance-rank"]
 
@@ -80,7 +80,7 @@ def test_runs_without_explanations_have_no_such_entries(summary, scores):
 def test_an_unknown_chance_level_is_null(explained, scores):
     explained["explanations"]["chance"] = math.nan
     del explained["explanations"]["extractors"]["hog"]
-    document = json.loads(machine_report(explained, scoreboard(explained, scores)))
+    document = json.loads(machine_report(explained, [scoreboard(explained, scores)]))
     hog = document["scores"][1]["metrics"]["relevance-rank"]
     assert (hog["chance"], hog["over_chance"], hog["reliability"]) == (None, None, None)
     assert document["explanations"]["chance"] is None

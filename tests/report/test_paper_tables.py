@@ -5,6 +5,7 @@ import math
 import pandas as pd
 import pytest
 
+from cbirbench.errors import UsageError
 from cbirbench.report.paper_runs import merge
 from cbirbench.report.paper_tables import external_cohorts, score_tables
 from cbirbench.report.reported import FLAWS
@@ -286,3 +287,42 @@ def test_undefined_scores_are_a_dash(finished):
 @pytest.mark.parametrize("number", [2, 4])
 def test_the_chance_of_rr_is_said_where_rr_stands(finished, number):
     assert ("an RR of 8.5 %" in said(tables(finished("a", LEARNED))[number])) == (number == 2)
+
+
+def with_cohort(run, **entry):
+    told = {
+        "name": "clinic",
+        "synthetic": False,
+        "gallery": "benchmark",
+        "data_fingerprint": "abc",
+        "masked_queries": 24,
+        "explanations": {"chance": 0.125, "extractors": {}, "controls": {}},
+        **entry,
+    }
+    scores = pd.concat([run.scores.assign(cohort="phantom"), run.scores.assign(cohort="clinic")])
+    return type(run)(run.folder, {**run.summary, "cohorts": [told]}, scores, {})
+
+
+def test_a_cohorts_table_has_the_chance_of_its_own_masks(finished):
+    made = tables(with_cohort(finished("a", LEARNED)))
+    assert "an RR of 12.5 %" in said(made[3])
+    assert "an RR of 8.5 %" in said(made[2])
+
+
+def test_a_cohort_that_was_its_own_gallery_says_so(finished):
+    made = tables(with_cohort(finished("a", LEARNED), gallery="self"))
+    assert "gallery of its other patients" in made[3].title
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"data_fingerprint": "other"}, "are of different slices"),
+        ({"gallery": "self"}, "are ranked otherwise"),
+    ],
+)
+def test_cohorts_of_one_name_that_differ_are_refused(finished, changed, said):
+    one = with_cohort(finished("a", {"hog": {MAP: [0.7]}}))
+    other = with_cohort(finished("b", {"gabor": {MAP: [0.5]}}), **changed)
+    with pytest.raises(UsageError, match=rf"cohorts clinic of a and of b {said}"):
+        merge([one, other])

@@ -1,0 +1,210 @@
+"""Anybody's own scans: found in a folder or named by a manifest, with masks or with labels of slices."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from cbirbench.datasets.dicom_headers import numbers_of, read_header, sequence_of, text_of
+from cbirbench.datasets.discovery import DAMAGED, find_scans
+from cbirbench.datasets.manifest import Split, read_manifest
+from cbirbench.datasets.scan_names import VOLUME_ENDINGS, stem_of
+from cbirbench.datasets.scan_options import files_of
+from cbirbench.datasets.slice_labels import find_labels, read_slice_labels
+from cbirbench.datasets.text_tables import TABLE_ENDINGS, listing
+from cbirbench.errors import DataWarning, UsageError
+
+_HOW_TO_LABEL = (
+    "Give masks with --set folder.masks=DIR, or labels of slices with --set folder.labels=FILE: a CSV with "
+    "the columns case, slice and label. A manifest can name both."
+)
+
+
+@dataclass(frozen=True)
+class OwnScan:
+    """One scan.
+
+    Attributes:
+        volume_id: Unique among the scans.
+        patient_id: Pseudonym of the patient.
+        study_id: The examination.
+        image: The file, or the folder of a DICOM series.
+        mask: Its mask's file; None where there is none.
+        series: The DICOM series, where the folder holds several.
+        orientation: Where its stored axes point, whatever the file says.
+        split: On which side a manifest has it; empty where none says.
+        labels: Label by slice, of scans without masks.
+        names: What a table of labels may call it.
+        files: The files that the image consists of.
+    """
+
+    volume_id: str
+    patient_id: str
+    study_id: str
+    image: Path
+    mask: Path | None = None
+    series: str = ""
+    orientation: str = ""
+    split: Split = ""
+    labels: Mapping[int, int] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+
+
+def usable_scans(
+    place: Path, *, masks: Path | None, labels: Path | None, organ: str, patient_pattern: str
+) -> list[OwnScan]:
+    """Find the scans that have a mask or labels; warn of the others, and of masks that belong to none.
+
+    Args:
+        place: A folder, or a manifest.
+        masks: A folder with the masks alone, or None.
+        labels: A table of labels of slices; None to look for one beside the scans of a folder.
+        organ: What the target is called; a column of labels may be called so.
+        patient_pattern: A regular expression whose first group is the patient, searched in ids of files.
+
+    Raises:
+        UsageError: There is no scan, or none that can be used.
+        DataError: A table is faulty, or a file that it names is not there.
+    """
+    if place.is_dir():
+        scans = _found(place, masks, patient_pattern)
+        labels = labels or find_labels(place)
+    elif place.is_file() and place.suffix.lower() in TABLE_ENDINGS:
+        scans = _named(place)
+    else:
+        what = "is neither a folder nor a manifest" if place.exists() else "is not there"
+        raise UsageError(
+            f"{place} {what}.", f"Name a folder with scans, or a manifest ({', '.join(TABLE_ENDINGS)})."
+        )
+    if labels is not None:
+        scans = _labelled(scans, labels, organ)
+    usable = [scan for scan in scans if scan.mask is not None or scan.labels]
+    if not usable:
+        raise UsageError(
+            f"{place} has {len(scans)} scans, but no mask and no label of a slice for any of them.",
+            _HOW_TO_LABEL,
+        )
+    unused = [scan.volume_id for scan in scans if scan.mask is None and not scan.labels]
+    if unused:
+        _warn(
+            f"{len(unused)} scans of {place} have neither mask nor labels and are left out: "
+            f"{listing(unused)}."
+        )
+    return usable
+
+
+def segment_names(masks: Iterable[Path]) -> dict[int, str]:
+    """What the DICOM SEG files among some masks call their segments, by number.
+
+    Numbers that two files give to different structures bear no name, and are warned of: what is counted as
+    target goes by number.
+
+    Raises:
+        DataError: The header of a DICOM SEG cannot be read.
+    """
+    names: dict[int, str] = {}
+    differing: dict[int, str] = {}
+    for path in masks:
+        if path.name.lower().endswith(VOLUME_ENDINGS):
+            continue
+        header = read_header(path, ("SegmentSequence",))
+        for item in sequence_of(path, header, "SegmentSequence"):
+            number = int(numbers_of(path, item, "SegmentNumber")[0])
+            label = text_of(path, item, "SegmentLabel")
+            if label and names.setdefault(number, label).lower() != label.lower():
+                differing[number] = f"{number} is {names[number]!r} and, in {path}, {label!r}"
+    if differing:
+        _warn(
+            f"DICOM SEG files number their segments differently: {listing(differing.values())}. Targets go "
+            "by number."
+        )
+    return {number: name for number, name in names.items() if number not in differing}
+
+
+def _found(folder: Path, masks: Path | None, patient_pattern: str) -> list[OwnScan]:
+    found = find_scans(folder, masks)
+    if not found.scans:
+        passed = listing(f"{path.name} ({why})" for path, why in found.ignored)
+        raise UsageError(
+            f"{folder} holds no scans{': ' if passed else ''}{passed}.",
+            "Name the folder that holds NIfTI, NRRD or MetaImage files or DICOM series.",
+        )
+    doubtful = [(path, why) for path, why in found.ignored if "mask" in why or why.startswith(DAMAGED)]
+    if doubtful:
+        lost = [f"{path.name} ({why})" for path, why in doubtful]
+        _warn(f"{len(lost)} files of {masks or folder} are not used: {listing(lost)}.")
+    return [
+        OwnScan(
+            volume_id=scan.volume_id,
+            patient_id=scan.patient_id
+            if scan.series or not patient_pattern
+            else _patient(patient_pattern, scan.volume_id),
+            study_id=scan.study_id,
+            image=scan.image,
+            mask=scan.mask,
+            series=scan.series,
+            names=_names(scan.volume_id, scan.image, folder),
+            files=scan.files if scan.series else files_of(scan.image),
+        )
+        for scan in found.scans
+    ]
+
+
+def _named(manifest: Path) -> list[OwnScan]:
+    return [
+        OwnScan(
+            volume_id=scan.volume_id,
+            patient_id=scan.patient_id,
+            study_id=scan.study_id,
+            image=scan.image,
+            mask=scan.mask,
+            series=scan.series,
+            orientation=scan.orientation,
+            split=scan.split,
+            labels=scan.labels,
+            names=_names(scan.volume_id, scan.image, manifest.parent),
+            files=files_of(scan.image),
+        )
+        for scan in read_manifest(manifest)
+    ]
+
+
+def _patient(pattern: str, volume_id: str) -> str:
+    match = re.search(pattern, volume_id)
+    if match is None or not match[1]:
+        raise UsageError(
+            f"folder.patient_pattern={pattern} finds no patient in the scan's id {volume_id!r}.",
+            "Change the pattern, or name the patients in a manifest.",
+        )
+    return match[1]
+
+
+def _names(volume_id: str, image: Path, folder: Path) -> tuple[str, ...]:
+    relative = [image.relative_to(folder).as_posix()] if image.is_relative_to(folder) else []
+    return tuple(dict.fromkeys((volume_id, *relative, image.name, stem_of(image.name))))
+
+
+def _labelled(scans: Sequence[OwnScan], table: Path, organ: str) -> list[OwnScan]:
+    """The scans with the labels that a table has for those without masks."""
+    cases = read_slice_labels(table, organ)
+    bearers = Counter(name for scan in scans for name in scan.names)
+    labelled: list[OwnScan] = []
+    known: set[str] = set()
+    for scan in scans:
+        called = [name for name in scan.names if name in cases and bearers[name] == 1]
+        known.update(called)
+        lacks = called and scan.mask is None and not scan.labels
+        labelled.append(replace(scan, labels=cases[called[0]]) if lacks else scan)
+    strangers = [case for case in cases if case not in known]
+    if strangers:
+        _warn(f"{table} labels slices of {len(strangers)} scans that are not here: {listing(strangers)}.")
+    return labelled
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, DataWarning, stacklevel=3)

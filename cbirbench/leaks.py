@@ -1,0 +1,63 @@
+"""What a run finds of its gallery's patients among its queries: before training, and by embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cbirbench.duplicates import DuplicatePair, duplicates_by_embedding, duplicates_by_hash
+from cbirbench.leakage import known_overlaps, leakage_findings, leakage_report
+from cbirbench.plan import Plan
+from cbirbench.query_sets import QuerySet
+from cbirbench.results import RunOutcome
+
+
+class Leaks:
+    """What one set of queries shares with its gallery, as far as it was found.
+
+    Args:
+        one: The queries and their gallery.
+        overlaps: What is known of the collections by their names.
+    """
+
+    def __init__(self, one: QuerySet, overlaps: Sequence[str] = ()) -> None:
+        self._one, self._overlaps = one, tuple(overlaps)
+        self._by_hash = duplicates_by_hash(one.gallery, one.queries)
+        self._by_embedding: dict[str, list[DuplicatePair] | None] = {}
+
+    def look_at(self, extractor: str, outcome: RunOutcome) -> None:
+        """Look for copies by an extractor's embeddings."""
+        self._by_embedding[extractor] = duplicates_by_embedding(
+            outcome.gallery_embeddings, outcome.query_embeddings, self._one.gallery, self._one.queries
+        )
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What summary.json holds of it."""
+        return leakage_report(
+            self._one.gallery,
+            self._one.queries,
+            by_hash=self._by_hash,
+            by_embedding=self._by_embedding,
+            overlaps=self._overlaps,
+        )
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for each thing that was found."""
+        return leakage_findings(self.report)
+
+
+def find_leaks(plan: Plan, sets: Sequence[QuerySet]) -> dict[str, Leaks]:
+    """Compare the queries of every cohort with their gallery, by the images and by the collections' names."""
+    own, *external = sets
+    patients = sorted({item.patient_id for item in own.gallery})
+    found = {own.cohort: Leaks(own)}
+    for one, text in zip(external, plan.request.queries, strict=True):
+        overlaps = (
+            []
+            if one.among_themselves
+            else known_overlaps(own.cohort, patients, [one.cohort], [text], data=str(plan.request.data or ""))
+        )
+        found[one.cohort] = Leaks(one, overlaps)
+    return found

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cbirbench.datasets.dicom_files import pseudonym
+from cbirbench.datasets.manifest import ManifestScan, read_manifest
+from cbirbench.errors import DataError, DataWarning
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of files that manifests name; nothing is read from them."""
+    for name in ("a.nii.gz", "b.nii.gz", "c.nrrd", "masks/a.nii.gz", "masks/b.nii.gz"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / "DOE_JANE").mkdir()
+    return tmp_path
+
+
+def read(folder: Path, text: str) -> list[ManifestScan]:
+    path = folder / "manifest.csv"
+    path.write_text(text)
+    return read_manifest(path)
+
+
+def test_scans_as_they_are_named(folder: Path) -> None:
+    one, two, three = read(
+        folder,
+        "patient,study,image,mask,split\n"
+        "007,first,a.nii.gz,masks/a.nii.gz,train\n"
+        "\n"
+        f"008,,{folder / 'b.nii.gz'},,Query\n"
+        "007,second,c.nrrd,,gallery\n",
+    )
+    assert one == ManifestScan(
+        line=2,
+        volume_id="a",
+        patient_id="007",
+        study_id="first",
+        image=folder / "a.nii.gz",
+        mask=folder / "masks" / "a.nii.gz",
+        split="gallery",
+    )
+    assert (two.line, two.patient_id, two.study_id, two.volume_id) == (4, "008", "b", "b")
+    assert (two.image, two.mask, two.split) == (folder / "b.nii.gz", None, "query")
+    assert (three.study_id, three.split) == ("second", "gallery")
+
+
+def test_parquet_says_the_same(folder: Path) -> None:
+    rows = {"patient": ["007", "008"], "image": ["a.nii.gz", "b.nii.gz"], "split": ["test", "train"]}
+    pd.DataFrame(rows).to_parquet(folder / "m.parquet")
+    scans = read_manifest(folder / "m.parquet")
+    assert [(scan.patient_id, scan.split) for scan in scans] == [("007", "query"), ("008", "gallery")]
+
+
+def test_only_patient_and_image_are_needed(folder: Path) -> None:
+    (scan,) = read(folder, "image,patient\na.nii.gz,p\n")
+    assert (scan.split, scan.mask, scan.orientation, scan.series, scan.labels) == ("", None, "", "", {})
+
+
+def test_orientation_and_series(folder: Path) -> None:
+    text = "patient,study,image,series,orientation\np,s,DOE_JANE,1.2,lps\np,s,DOE_JANE,1.3,\n"
+    one, two = read(folder, text)
+    assert (one.series, one.orientation, two.series, two.orientation) == ("1.2", "LPS", "1.3", "")
+    # Folders of exported series often bear names, which are to appear nowhere.
+    series = [pseudonym("series", uid) for uid in ("1.2", "1.3")]
+    assert [one.volume_id, two.volume_id] == [f"p_s_{uid}" for uid in series]
+
+
+def test_ids_are_unique_and_within(folder: Path) -> None:
+    (folder / "m").mkdir()
+    (folder / "m" / "manifest.csv").write_text("patient,image\np,../a.nii.gz\np,../masks/a.nii.gz\n")
+    ids = [scan.volume_id for scan in read_manifest(folder / "m" / "manifest.csv")]
+    assert len(set(ids)) == 2 and all(".." not in name and not name.startswith("_") for name in ids)
+
+
+def test_labels_of_slices_one_row_each(folder: Path) -> None:
+    one, two = read(
+        folder,
+        "patient,image,split,slice,label\n"
+        "p,a.nii.gz,test,0,0\n"
+        "q,b.nii.gz,train,1,1\n"
+        "p,./a.nii.gz,test,3,1\n"
+        "p,a.nii.gz,test,4,-1\n",
+    )
+    assert (one.labels, two.labels) == ({0: 0, 3: 1}, {1: 1})
+
+
+def test_scans_with_masks_and_with_labels_in_one(folder: Path) -> None:
+    text = "patient,image,mask,slice,label\np,a.nii.gz,masks/a.nii.gz,,\nq,b.nii.gz,,2,1\nq,b.nii.gz,,3,0\n"
+    assert [(scan.mask is None, scan.labels) for scan in read(folder, text)] == [
+        (False, {}),
+        (True, {2: 1, 3: 0}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("patient,image\n", "has no rows"),
+        ("image\na.nii.gz\n", "no column 'patient'"),
+        ("patient,path\np,a.nii.gz\n", "no column 'image'"),
+        ("patient,image\np,a.nii.gz\n,b.nii.gz\n", "names no patient on line 3"),
+        ("patient,image\np,\n", "names no image on line 2"),
+        (
+            "patient,image\np,a.nii.gz\nq,x.nii\nq,y.nii\n",
+            r"names 2 files .* not there, on lines 3, 4; .*x\.nii",
+        ),
+        ("patient,image,mask\np,a.nii.gz,masks/x.nii\n", r"line 2; the first is .*masks/x\.nii"),
+        ("patient,image,split\np,a.nii.gz,val\n", "a split of 'val' on line 2"),
+        ("patient,image,split\np,a.nii.gz,train\nq,b.nii.gz,\n", "a split of '' on line 3"),
+        ("patient,image\np,a.nii.gz\nq,b.nii.gz\np,a.nii.gz\n", "more than once, lines 2, 4"),
+        ("patient,image\np,a.nii.gz\np,./a.nii.gz\n", "more than once, lines 2, 3"),
+        (
+            "patient,image,split\np,a.nii.gz,train\nq,b.nii.gz,train\np,c.nrrd,test\n",
+            r"1 patients in both gallery and queries: p \(lines 2, 4\)",
+        ),
+        ("patient,image,orientation\np,a.nii.gz,LPX\n", "line 2: An orientation is three letters"),
+        ("patient,image,slice\np,a.nii.gz,3\n", "only one of the columns slice and label"),
+        ("patient,image,slice,label\np,a.nii.gz,3,7\n", "line 2: '7' is no label"),
+        ("patient,image,slice,label\np,a.nii.gz,3,\n", "line 2: '' is no label"),
+        (
+            "patient,image,slice,label\np,a.nii.gz,3,1\np,a.nii.gz,3,0\n",
+            "slice 3 of one scan twice, lines 2, 3",
+        ),
+        ("patient,image,slice,label\np,a.nii.gz,3,1\np,a.nii.gz,,\n", "more than once, lines 2, 3"),
+        ("patient,image,slice,label\np,a.nii.gz,3,1\nq,a.nii.gz,4,0\n", "another patient on line 3"),
+    ],
+)
+def test_faults_name_the_line(text: str, message: str, folder: Path) -> None:
+    with pytest.raises(DataError, match=message) as raised:
+        read(folder, text)
+    assert "manifest.csv" in raised.value.problem and raised.value.remedy
+
+
+def test_all_crossing_patients_are_listed(folder: Path) -> None:
+    text = "patient,image,split\np,a.nii.gz,train\np,b.nii.gz,test\nq,c.nrrd,train\nq,masks/a.nii.gz,query\n"
+    with pytest.raises(DataError, match=r"2 patients .*: p \(lines 2, 3\), q \(lines 4, 5\)"):
+        read(folder, text)
+
+
+def test_unknown_columns_are_warned_of(folder: Path) -> None:
+    with pytest.warns(DataWarning, match="not read: age"):
+        assert len(read(folder, "patient,image,age\np,a.nii.gz,40\n")) == 1

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cbirbench.datasets.slice_labels import find_labels, read_slice_labels
+from cbirbench.errors import DataError
+
+
+def table(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "slice_labels.csv"
+    path.write_text(text)
+    return path
+
+
+def test_labels_by_case_without_the_unsure(tmp_path: Path) -> None:
+    path = table(tmp_path, "case,slice,label\na,0,0\na,2,1\nb,3,1\na,1,-1\nc,0,-1\n")
+    assert read_slice_labels(path) == {"a": {0: 0, 2: 1}, "b": {3: 1}, "c": {}}
+
+
+@pytest.mark.parametrize(
+    ("header", "organ"),
+    [
+        ("case,slice_k,liver", ""),
+        ("volume,z,label", ""),
+        ("Image,slice,Spleen", "spleen"),
+        ("case,z,liver", "x"),
+    ],
+)
+def test_columns_of_other_names(header: str, organ: str, tmp_path: Path) -> None:
+    assert read_slice_labels(table(tmp_path, f"{header}\n007,4,1\n"), organ) == {"007": {4: 1}}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a,0,2\n", r"line 2: '2' is no label"),
+        ("a,0,\n", r"line 2: '' is no label"),
+        ("a,0,1\na,-1,1\n", r"line 3: '-1' is no slice"),
+        ("a,1.5,1\n", r"line 2: '1\.5' is no slice"),
+        ("a,²,1\n", r"line 2: '²' is no slice"),
+        (",0,1\n", r"line 2, names no case"),
+        ("a,3,1\nb,3,1\na,03,-1\n", r"slice 3 of one scan twice, lines 2, 4"),
+    ],
+)
+def test_faulty_rows_are_named_by_their_line(rows: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        read_slice_labels(table(tmp_path, f"case,slice,label\n{rows}"))
+
+
+def test_missing_columns(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no column 'slice' or 'label'"):
+        read_slice_labels(table(tmp_path, "case,x\na,1\n"))
+
+
+def test_tables_beside_scans(tmp_path: Path) -> None:
+    assert find_labels(tmp_path) is None
+    (tmp_path / "labels.csv").touch()
+    assert find_labels(tmp_path) == tmp_path / "labels.csv"
+    table(tmp_path, "")
+    assert find_labels(tmp_path) == tmp_path / "slice_labels.csv"
