@@ -180,7 +180,7 @@ def child(what: str, task: Path, index: int, listed: Path) -> None:
 
 def describe(task: Path) -> None:
     """Shapes of the volumes and the stored positions of the slices that ours draws, by file."""
-    from cbirbench.datasets.volumes import open_volume
+    from cbirbench.scans.volumes import open_volume
 
     _, benchmark, sources = decathlon(task)
     paths = sorted((task / "imagesTr").glob("*.nii.gz"), key=by_number)

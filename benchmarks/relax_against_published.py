@@ -31,12 +31,12 @@ from relax_reliability import largest_sections
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
+from cbirbench.cases.reopening import open_run
 from cbirbench.explain.passes import Passes
 from cbirbench.explain.relax import Explanation, RelaxOptions, explain
 from cbirbench.interfaces import Explainable, Precision
 from cbirbench.metrics.relevance_rank import RelevanceRank, RelevanceRankOptions
 from cbirbench.ranking import Ranking
-from cbirbench.reopening import open_run
 from cbirbench.scoring import evidence
 from cbirbench.slices import Slices, pad_to_square
 

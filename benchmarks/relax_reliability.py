@@ -25,13 +25,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from cbirbench.cases.reopening import FinishedRun, open_run
 from cbirbench.explain.estimators import estimate
 from cbirbench.explain.masks import MaskBlock, MaskDesign, MaskSums, shift_weights
 from cbirbench.explain.native import to_native
 from cbirbench.explain.relax import CHECKED_EVERY
 from cbirbench.explain.reliability import split_half_reliability
 from cbirbench.interfaces import Explainable
-from cbirbench.reopening import FinishedRun, open_run
 from cbirbench.slices import CTSlice, pad_to_square
 
 COUNTS = (250, 500, 1000, 3000)

@@ -85,7 +85,7 @@ def _key(plugin: Plugin, source: Source) -> str:
         {
             "benchmark": plugin.name,
             "distribution": [plugin.distribution, plugin.version],
-            "source": registry.source_digest(plugin.package),
+            "source": [registry.source_digest(name) for name in (plugin.package, "cbirbench.scans")],
             "volume": source.volume_id,
             "patient": source.patient_id,
             "fingerprint": as_json(source.fingerprint),

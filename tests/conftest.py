@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -29,6 +30,17 @@ class Install(Protocol):
         modules: Mapping[str, str] | None = None,
         version: str = "1.0",
     ) -> Path: ...
+
+
+@pytest.fixture(scope="session")
+def dicom() -> Any:
+    """`dicom_making.DicomMaking`; loaded by its path, as a test folder is no package."""
+    spec = importlib.util.spec_from_file_location("dicom_making", Path(__file__).parent / "dicom_making.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["dicom_making"] = module
+    spec.loader.exec_module(module)
+    return module.DicomMaking
 
 
 @pytest.fixture(autouse=True)

@@ -48,10 +48,10 @@ def data_check(
         values = _values(targets)
         if mask_grid not in ("own", "image"):
             raise UsageError(f"--mask-grid is own or image, got {mask_grid!r}.", "Give one of them.")
-        from cbirbench.cohort_check import CHECK_FILE, CheckRequest, check_cohort, default_out
+        from cbirbench.checking.cohort_check import CHECK_FILE, CheckRequest, check_cohort, default_out
         from cbirbench.console import ConsoleProgress
-        from cbirbench.datasets.geometry import orientation
         from cbirbench.datasets.scan_options import ScanOptions
+        from cbirbench.scans.geometry import orientation
 
         grid: Literal["own", "image"] = "image" if mask_grid == "image" else "own"
         options = ScanOptions(

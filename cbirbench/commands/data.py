@@ -37,9 +37,9 @@ def data_fetch(
     """
     with reported():
         from cbirbench.console import ConsoleProgress
-        from cbirbench.datasets.archives import archive_called, data_folder
-        from cbirbench.datasets.fetching import fetch
-        from cbirbench.datasets.inventory import places
+        from cbirbench.downloads.archives import archive_called, data_folder
+        from cbirbench.downloads.fetching import fetch
+        from cbirbench.downloads.inventory import places
 
         archive = archive_called(task)
         folder = fetch(
@@ -60,7 +60,7 @@ def data_fetch(
 def data_list(json_: JsonOption = False) -> None:
     """Show what each benchmark needs, and what of it is here."""
     with reported():
-        from cbirbench.datasets.inventory import inventory, places
+        from cbirbench.downloads.inventory import inventory, places
 
         entries = inventory()
         if json_:

@@ -42,8 +42,8 @@ def explain(
 ) -> None:
     """Draw a query of a finished run with what it retrieves, and the importance maps of all."""
     with reported():
+        from cbirbench.cases.query_explaining import QueryRequest, explain_query
         from cbirbench.console import ConsoleProgress
-        from cbirbench.query_explaining import QueryRequest, explain_query
         from cbirbench.store import Store, cache_folder
 
         request = QueryRequest(

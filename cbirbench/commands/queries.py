@@ -27,7 +27,7 @@ from cbirbench.commands.speaking import console, reported
 from cbirbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from cbirbench.asking import Answer
+    from cbirbench.cases.asking import Answer
 
 
 def query(
@@ -58,11 +58,11 @@ def query(
 ) -> None:
     """Find a finished run's gallery slices nearest to slices of a scan of your own, and draw them."""
     with reported():
-        from cbirbench.asking import Asked
+        from cbirbench.cases.asking import Asked
+        from cbirbench.cases.querying import query_scan
+        from cbirbench.cases.studies import ScanFile
         from cbirbench.console import ConsoleProgress
-        from cbirbench.querying import query_scan
         from cbirbench.store import Store, cache_folder
-        from cbirbench.studies import ScanFile
 
         asked = Asked(
             folder=folder,
@@ -166,13 +166,13 @@ def cross_exam(
             )
         if pairs is None and tolerance is not None:
             raise UsageError("--tolerance is for --pairs, which was not given.", "Leave it out.")
-        from cbirbench.asking import Asked
+        from cbirbench.cases.asking import Asked
+        from cbirbench.cases.cross_exam_pairs import TOLERANCE_MM, PairsRequest, examine_pairs
+        from cbirbench.cases.cross_examination import ExamRequest, cross_examine
+        from cbirbench.cases.spatial_coherence import DEFAULT_REACH, parse_reach
+        from cbirbench.cases.studies import ScanFile
         from cbirbench.console import ConsoleProgress
-        from cbirbench.cross_exam_pairs import TOLERANCE_MM, PairsRequest, examine_pairs
-        from cbirbench.cross_examination import ExamRequest, cross_examine
-        from cbirbench.spatial_coherence import DEFAULT_REACH, parse_reach
         from cbirbench.store import Store, cache_folder
-        from cbirbench.studies import ScanFile
 
         asked = Asked(
             folder=folder,

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cbirbench.datasets.dicom_files import SeriesFiles
 from cbirbench.datasets.folder_contents import DAMAGED, Ignored, VolumeFile, contents_of, place_of
 from cbirbench.datasets.scan_names import is_image_word, is_structure_name, numeric_order, unique, volume_id
 from cbirbench.errors import UsageError
+from cbirbench.scans.dicom_files import SeriesFiles
 
 __all__ = ["DAMAGED", "Discovery", "FoundScan", "find_scans"]
 

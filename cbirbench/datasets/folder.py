@@ -23,9 +23,9 @@ from cbirbench.datasets.scan_names import numeric_order
 from cbirbench.datasets.scan_options import ScanOptions, files_fingerprint, files_of, read_drawn
 from cbirbench.datasets.scan_slices import ScanIdentity, slices_at
 from cbirbench.datasets.slice_labels import LABEL_FILES
-from cbirbench.datasets.volume import READER_VERSION
 from cbirbench.errors import DataError, DataWarning, UsageError
 from cbirbench.interfaces import Json, Options, Source, option
+from cbirbench.scans.volume import READER_VERSION
 from cbirbench.slices import Slices
 
 _HOW_TO_GIVE = (

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
 
-from cbirbench.datasets.dicom_files import SeriesFiles, find_series
 from cbirbench.datasets.scan_names import (
     IMAGE_FOLDERS,
     MASK_FOLDERS,
@@ -21,6 +20,7 @@ from cbirbench.datasets.scan_names import (
     without_first_word,
 )
 from cbirbench.errors import DataError
+from cbirbench.scans.dicom_files import SeriesFiles, find_series
 
 Ignored = tuple[Path, str]
 """A path and why it is no scan and no mask; the reason begins with `DAMAGED` where it might have been one."""

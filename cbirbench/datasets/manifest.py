@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Literal
 
-from cbirbench.datasets.geometry import orientation
 from cbirbench.datasets.scan_names import VOLUME_ENDINGS, unique, volume_id
 from cbirbench.datasets.slice_labels import SLICE_COLUMNS, labels_of
 from cbirbench.datasets.text_tables import TextRow, at_lines, listing, read_table
 from cbirbench.errors import DataError, UsageError
+from cbirbench.scans.geometry import orientation
 
 Split = Literal["gallery", "query", ""]
 
@@ -157,7 +157,7 @@ def _name(manifest: Path, row: TextRow) -> str:
     if not image.name.lower().endswith(VOLUME_ENDINGS):  # paths of exported DICOM often bear names
         series = row.cells.get("series", "")
         if series and not series.startswith("series-"):
-            from cbirbench.datasets.dicom_files import pseudonym
+            from cbirbench.scans.dicom_files import pseudonym
 
             series = pseudonym("series", series)
         return "_".join(filter(None, (row.cells["patient"], row.cells.get("study", ""), series)))

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from cbirbench.datasets.archives import ARCHIVES, DATA_VARIABLE, default_data_folder, is_task_folder
 from cbirbench.datasets.dataset_json import listed_files, listed_names
 from cbirbench.datasets.scan_names import numeric_order
 from cbirbench.datasets.scan_options import files_fingerprint, read_drawn
 from cbirbench.datasets.scan_slices import ScanIdentity
 from cbirbench.datasets.task_options import Task, TaskOptions, options_of, window_defaults
-from cbirbench.datasets.volume import READER_VERSION
+from cbirbench.downloads.archives import ARCHIVES, DATA_VARIABLE, default_data_folder, is_task_folder
 from cbirbench.errors import DataError, UsageError
 from cbirbench.interfaces import Options, Source
+from cbirbench.scans.volume import READER_VERSION
 from cbirbench.slices import Slices
 
 _MR_TASKS = ("Task01_BrainTumour", "Task02_Heart", "Task04_Hippocampus", "Task05_Prostate")

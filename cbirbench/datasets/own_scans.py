@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cbirbench.datasets.dicom_headers import numbers_of, read_header, sequence_of, text_of
 from cbirbench.datasets.discovery import DAMAGED, find_scans
 from cbirbench.datasets.manifest import Split, read_manifest
 from cbirbench.datasets.scan_names import VOLUME_ENDINGS, stem_of
@@ -17,6 +16,7 @@ from cbirbench.datasets.scan_options import files_of
 from cbirbench.datasets.slice_labels import find_labels, read_slice_labels
 from cbirbench.datasets.text_tables import TABLE_ENDINGS, listing
 from cbirbench.errors import DataWarning, UsageError
+from cbirbench.scans.dicom_headers import numbers_of, read_header, sequence_of, text_of
 
 _HOW_TO_LABEL = (
     "Give masks with --set folder.masks=DIR, or labels of slices with --set folder.labels=FILE: a CSV with "

@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from cbirbench.datasets.geometry import orientation
 from cbirbench.datasets.sampling import TooFew
 from cbirbench.datasets.scan_slices import Drawing, ScanIdentity, drawn_slices
-from cbirbench.datasets.volume import Volume
-from cbirbench.datasets.volumes import open_mask, open_volume
 from cbirbench.errors import DataError, DataWarning, UsageError
 from cbirbench.interfaces import Json, Options, option
+from cbirbench.scans.geometry import orientation
+from cbirbench.scans.volume import Volume
+from cbirbench.scans.volumes import open_mask, open_volume
 from cbirbench.slices import Slices
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cbirbench.datasets.sampling import TooFew, draw_slices
-from cbirbench.datasets.volume import Volume
 from cbirbench.errors import DataError
+from cbirbench.scans.volume import Volume
 from cbirbench.slices import CTSlice, Slices, target_pixels
 
 if TYPE_CHECKING:

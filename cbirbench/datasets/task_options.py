@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from pydantic import create_model
 
-from cbirbench.datasets.archives import DATA_VARIABLE
 from cbirbench.datasets.sampling import TooFew
 from cbirbench.datasets.scan_options import ScanOptions
+from cbirbench.downloads.archives import DATA_VARIABLE
 from cbirbench.interfaces import option
 
 

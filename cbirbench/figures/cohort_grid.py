@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cbirbench.datasets.scan_views import View
+from cbirbench.checking.scan_views import View
 from cbirbench.figures.look import COLOURS, LINE_INCHES, TEXT_POINTS, Page, drawing, hu_range, one_line
 from cbirbench.windows import WIDE_WINDOW
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cbirbench.datasets.scan_facts import ScanCheck
+from cbirbench.checking.scan_facts import ScanCheck
 
 
 def within(path: Path, folder: Path) -> str:

@@ -9,8 +9,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from cbirbench.cohort_check import CohortCheck
-from cbirbench.datasets.scan_facts import GridFacts, HUFacts, MaskFacts, ScanCheck
+from cbirbench.checking.cohort_check import CohortCheck
+from cbirbench.checking.scan_facts import GridFacts, HUFacts, MaskFacts, ScanCheck
 from cbirbench.report.scoreboard import DASH
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cbirbench.cli import app
-from cbirbench.datasets import archives
+from cbirbench.downloads import archives
 
 TASK = "Task09_Spleen"
 
@@ -130,7 +130,7 @@ def test_an_interruption_says_how_to_go_on(url: str, monkeypatch: pytest.MonkeyP
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cbirbench.datasets.fetching.unpack", interrupted)
+    monkeypatch.setattr("cbirbench.downloads.fetching.unpack", interrupted)
     assert "the same command goes on" in invoked("fetch", "spleen", "--url", url, "--out", "data", code=1)
     assert Path("data", f"{TASK}.tar").is_file()
 

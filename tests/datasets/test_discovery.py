@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from cbirbench.datasets import dicom_files
 from cbirbench.datasets.discovery import DAMAGED, Discovery, find_scans
 from cbirbench.errors import DataError, UsageError
+from cbirbench.scans import dicom_files
 
 PERSON = "Doe^Jane"
 

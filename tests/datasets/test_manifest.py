@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cbirbench.datasets.dicom_files import pseudonym
 from cbirbench.datasets.manifest import ManifestScan, read_manifest
 from cbirbench.errors import DataError, DataWarning
+from cbirbench.scans.dicom_files import pseudonym
 
 
 @pytest.fixture

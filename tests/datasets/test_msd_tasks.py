@@ -11,9 +11,9 @@ import pytest
 
 from cbirbench import registry
 from cbirbench.datasets import msd
-from cbirbench.datasets.archives import ARCHIVES
 from cbirbench.datasets.msd import Decathlon, TaskBenchmark
 from cbirbench.datasets.msd_tasks import Colon, HepaticVessel, Lung, Pancreas, Spleen
+from cbirbench.downloads.archives import ARCHIVES
 from cbirbench.errors import DataError, DataWarning, UsageError
 from cbirbench.settings import Settings, parse_assignments
 from cbirbench.windows import ORGAN_WINDOWS

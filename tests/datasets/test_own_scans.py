@@ -12,10 +12,10 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from cbirbench.datasets.cohort import cohort_of
-from cbirbench.datasets.dicom_files import pseudonym
 from cbirbench.datasets.folder import Folder, FolderOptions
 from cbirbench.datasets.own_scans import segment_names
 from cbirbench.errors import DataWarning
+from cbirbench.scans.dicom_files import pseudonym
 
 COUNT, ROWS, COLUMNS = 8, 4, 5
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from cbirbench.datasets.scan_views import scan_views
+from cbirbench.checking.scan_views import scan_views
 from cbirbench.errors import UsageError
 from cbirbench.figures.cohort_grid import NOTICE, GridRow, draw_cohort_grid
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cbirbench.cohort_check import CohortCheck
+from cbirbench.checking.cohort_check import CohortCheck
+from cbirbench.checking.hu_counts import HUCounts
+from cbirbench.checking.scan_facts import GridFacts, HUFacts, MaskFacts, ScanCheck
 from cbirbench.datasets.discovery import FoundScan
-from cbirbench.datasets.hu_counts import HUCounts
-from cbirbench.datasets.scan_facts import GridFacts, HUFacts, MaskFacts, ScanCheck
 from cbirbench.report.cohort_records import flat, record
 from cbirbench.report.cohort_table import MOST_LINES, print_cohort, summary
 

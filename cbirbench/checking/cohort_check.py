@@ -1,0 +1,276 @@
+"""`cbirbench data check`: every scan of a folder read and looked at, before anything is computed from it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from cbirbench import __version__
+from cbirbench.atomic import unwritable, write_text
+from cbirbench.checking.scan_check import check_scan
+from cbirbench.checking.scan_facts import ScanCheck
+from cbirbench.checking.scan_views import View
+from cbirbench.datasets.dataset_json import listed_files, listed_names
+from cbirbench.datasets.discovery import DAMAGED, find_scans
+from cbirbench.datasets.scan_options import ScanOptions
+from cbirbench.errors import DataError, UsageError
+from cbirbench.figures.cohort_grid import NOTICE, SCANS_PER_PAGE, GridRow, draw_cohort_grid
+from cbirbench.interfaces import Progress
+from cbirbench.report.cohort_records import flat, record, within
+
+CHECK_FILE = "check.json"
+TABLE_FILE = "scans.csv"
+
+FEWEST_TO_COMPARE = 3
+"""Below so many scans there is no majority to differ from."""
+
+OTHER_SPACING = 2.0
+"""Slices or pixels this many times as far apart as the cohort's median are worth a note."""
+
+_OWN_FILE = re.compile(r"check\.json|scans\.csv|grid-\d+\.png|\.part-.*")
+_LIVER = "liver"
+
+
+@dataclass(frozen=True)
+class CheckRequest:
+    """What to check.
+
+    Attributes:
+        folder: The cohort.
+        masks: Where its masks are, if not beside the images.
+        options: How scans and masks are read, and what of a mask is the target.
+        organ: What the target is called; empty: liver where a folder's name or its dataset.json says so.
+        out: Folder for the files.
+    """
+
+    folder: Path
+    masks: Path | None
+    options: ScanOptions
+    organ: str
+    out: Path
+
+
+@dataclass(frozen=True)
+class CohortCheck:
+    """What a folder holds and what is wrong with it.
+
+    Attributes:
+        folder: The cohort.
+        scans: Each scan.
+        ignored: What is neither scan nor mask, each with the reason.
+        warnings: What is doubtful about the folder itself.
+        pictures: Names of the pages of the picture grid.
+    """
+
+    folder: Path
+    scans: tuple[ScanCheck, ...]
+    ignored: tuple[tuple[Path, str], ...]
+    warnings: tuple[str, ...]
+    pictures: tuple[str, ...]
+
+    @property
+    def damaged(self) -> list[tuple[Path, str]]:
+        """Files that may have been scans or masks and cannot be told, each with the reason."""
+        return [(path, why.removeprefix(DAMAGED)) for path, why in self.ignored if why.startswith(DAMAGED)]
+
+    @property
+    def unreadable(self) -> int:
+        """Scans that, or whose masks, could not be read."""
+        return sum(not check.readable for check in self.scans)
+
+    @property
+    def doubtful(self) -> int:
+        """Scans with warnings."""
+        return sum(bool(check.warnings) for check in self.scans)
+
+    def counts(self) -> dict[str, int]:
+        """Scans by what can be said of them."""
+        return {
+            "scans": len(self.scans),
+            "patients": len({check.scan.patient_id for check in self.scans}),
+            "with_mask": sum(check.scan.mask is not None for check in self.scans),
+            "readable": len(self.scans) - self.unreadable,
+            "unreadable": self.unreadable,
+            "with_warnings": self.doubtful,
+            "damaged_files": len(self.damaged),
+            "ignored_files": len(self.ignored),
+        }
+
+    def passed(self, *, strict: bool) -> bool:
+        """Whether everything is readable and, if strict, nothing is doubtful."""
+        return not self.unreadable and not self.damaged and not (strict and (self.doubtful or self.warnings))
+
+
+def check_cohort(request: CheckRequest, progress: Progress) -> CohortCheck:
+    """Read every scan of a folder, one at a time, and write table and pictures.
+
+    Raises:
+        UsageError: The folder or that of the masks is none, or `out` holds other files.
+        DataError: The folder holds no scan.
+        MissingError: A file cannot be written.
+    """
+    folder = request.folder
+    for given in filter(None, (folder, request.masks)):
+        if not given.is_dir():
+            state = "is no folder" if given.exists() else "does not exist"
+            raise UsageError(f"{given} {state}.", "Name the folder that holds the scans.")
+    _check_free(request.out)
+    found = find_scans(folder, request.masks)
+    if not found.scans:
+        raise DataError(
+            f"{folder} holds no CT scan; {len(found.ignored)} other files are in it.",
+            "Name a folder with NIfTI, NRRD or DICOM files in it or below it.",
+        )
+    organs, doubts = _organs(folder, [scan.image for scan in found.scans])
+    checks: list[ScanCheck] = []
+    rows: list[GridRow] = []
+    pages = -(-len(found.scans) // SCANS_PER_PAGE)
+    pictures = tuple(f"grid-{page:0{max(2, len(str(pages)))}d}.png" for page in range(1, pages + 1))
+    with progress.stage("Checking scans", len(found.scans)) as advance:
+        for scan, organ in zip(found.scans, organs, strict=True):
+            check, views = check_scan(scan, request.options, request.organ or organ)
+            checks.append(check)
+            rows.append(_row(check, views))
+            if len(rows) == SCANS_PER_PAGE or len(checks) == len(found.scans):
+                _draw_page(request.out, pictures, (len(checks) - 1) // SCANS_PER_PAGE, rows, checks)
+                rows = []  # a page's pictures at a time are in memory
+            advance(1)
+    _compare(checks)
+    cohort = CohortCheck(folder, tuple(checks), found.ignored, tuple(doubts), pictures)
+    _write(cohort, request.out)
+    return cohort
+
+
+def default_out(folder: Path) -> Path:
+    """Where the files go if nothing else is said: a folder here, named after the cohort's."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._")
+    return Path(f"data-check-{name}" if name else "data-check")
+
+
+def _check_free(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file.", "Name a folder.")
+    try:
+        others = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    except OSError as error:
+        raise unwritable(out, error) from error
+    others = [name for name in others if not _OWN_FILE.fullmatch(name)]
+    if others:
+        raise UsageError(
+            f"--out {out} holds other files than a check's, {others[0]!r} for one.",
+            "Name a new or an empty folder.",
+        )
+
+
+def _organs(folder: Path, images: Sequence[Path]) -> tuple[list[str], list[str]]:
+    """What each scan's target is called, ``liver`` or nothing, and what is doubtful of dataset.json files."""
+    told: dict[Path, bool] = {}
+    doubts: list[str] = []
+
+    def says_liver(here: Path) -> bool:
+        if here not in told:
+            told[here] = _LIVER in here.absolute().name.lower() or _describes_liver(here, doubts)
+            if here not in (folder, here.parent):
+                told[here] |= says_liver(here.parent)
+        return told[here]
+
+    within = [image if image.is_dir() else image.parent for image in images]
+    return [_LIVER if says_liver(here) else "" for here in within], doubts
+
+
+def _describes_liver(here: Path, doubts: list[str]) -> bool:
+    description = here / "dataset.json"
+    try:
+        absent = [path for path in listed_files(description) if not path.is_file()]
+        named = any(name.lower() == _LIVER for name in listed_names(description).values())
+    except DataError as error:
+        doubts.append(str(error))
+        return False
+    if absent:
+        doubts.append(
+            f"{description} lists {len(absent)} files that are not there; the first is {absent[0]}."
+        )
+    return named
+
+
+def _row(check: ScanCheck, views: tuple[View, ...]) -> GridRow:
+    return GridRow(check.scan.volume_id, " · ".join(grid_facts(check)), views, "\n".join(check.errors))
+
+
+def grid_facts(check: ScanCheck) -> Iterator[str]:
+    """A scan's format and grid, in words."""
+    yield check.format
+    if check.grid is not None:
+        grid = check.grid
+        yield "×".join(map(str, grid.shape))
+        yield "×".join(f"{mm:.3g}" for mm in grid.spacing_mm) + " mm"
+        yield f"stored {grid.orientation}" + ("" if grid.stated else " (not stated)")
+    if check.warnings:
+        yield f"{len(check.warnings)} warning" + "s" * (len(check.warnings) > 1)
+
+
+def _draw_page(
+    out: Path, pictures: Sequence[str], page: int, rows: Sequence[GridRow], checks: Sequence[ScanCheck]
+) -> None:
+    organs = {check.organ for check in checks[-len(rows) :] if check.mask is not None}
+    organ = organs.pop() if len(organs) == 1 else "target organ"
+    of = f", page {page + 1} of {len(pictures)}" if len(pictures) > 1 else ""
+    draw_cohort_grid(rows, out / pictures[page], title=f"Scans as they are read{of}", organ=organ)
+
+
+def _compare(checks: Sequence[ScanCheck]) -> None:
+    """Add what only shows beside the other scans: the same voxels twice, another orientation or spacing."""
+    same = defaultdict(list)
+    for check in checks:
+        if check.digest:
+            same[check.digest].append(check)
+    for twins in same.values():
+        for check in twins if len(twins) > 1 else ():
+            others = ", ".join(twin.scan.volume_id for twin in twins if twin is not check)
+            check.warnings.append(f"It holds the same voxels as {others}: one scan, twice in the cohort.")
+    placed = [(check, check.grid) for check in checks if check.grid is not None]
+    if len(placed) < FEWEST_TO_COMPARE:
+        return
+    (usual, times), *_ = Counter(grid.orientation for _, grid in placed).most_common()
+    middle = [median(grid.spacing_mm[axis] for _, grid in placed) for axis in range(3)]
+    for check, grid in placed:
+        if grid.orientation != usual and 2 * times > len(placed):
+            check.notes.append(f"It is stored as {grid.orientation}, most others as {usual}.")
+        for name, axis in (("Slices", 0), ("Pixels", 1)):
+            mm, usually = grid.spacing_mm[axis], middle[axis]
+            if max(mm / usually, usually / mm) >= OTHER_SPACING:
+                check.notes.append(f"{name} lie {mm:.3g} mm apart, in the cohort {usually:.3g} mm (median).")
+
+
+def _write(cohort: CohortCheck, out: Path) -> None:
+    rows = [record(check, cohort.folder) for check in cohort.scans]
+    described = {
+        "format": 1,
+        "cbirbench": __version__,
+        "folder": str(cohort.folder),
+        "notice": NOTICE,
+        "counts": cohort.counts(),
+        "warnings": list(cohort.warnings),
+        "scans": rows,
+        "ignored": [
+            {"file": within(path, cohort.folder), "reason": reason} for path, reason in cohort.ignored
+        ],
+        "pictures": list(cohort.pictures),
+    }
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    lines = [flat(row) for row in rows]
+    table.writerow(lines[0])
+    table.writerows(line.values() for line in lines)
+    write_text(out / TABLE_FILE, text.getvalue())
+    write_text(out / CHECK_FILE, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+    for old in out.glob("grid-*.png"):  # of an earlier check of more scans
+        if _OWN_FILE.fullmatch(old.name) and old.name not in cohort.pictures:
+            old.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Public data: what there is, and how it is fetched."""

@@ -1,0 +1,186 @@
+"""Any scan or mask by its path."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from cbirbench.errors import DataError, DataWarning
+from cbirbench.scans.geometry import TILTED_DEGREES, Grid
+from cbirbench.scans.volume import Volume
+
+NIFTI_ENDINGS = (".nii", ".nii.gz")
+ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+_MOST_SHOWN = 5
+
+
+def open_volume(path: Path, *, unstated: str = "", orientation: str = "", series: str = "") -> Volume:
+    """Open a scan or a mask; its voxels are read later. What is doubtful about it is warned of.
+
+    Args:
+        path: A NIfTI, NRRD, MetaImage or DICOM file, or a folder that holds the files of a DICOM series.
+        unstated: Where the stored axes point, ``LPS`` for instance, in files that do not say it; empty to
+            warn of such a file and take the affine that it has.
+        orientation: Where the stored axes point whatever the file says; outranks `unstated`.
+        series: Which DICOM series of the folder to take, by its pseudonym or its SeriesInstanceUID; empty
+            where it holds one of CT slices.
+
+    Raises:
+        DataError: It cannot be read, is no volume, lies nowhere in space, or is a folder with no series of CT
+            slices or several.
+    """
+    volume = _opened(path, series)
+    codes = orientation or ("" if volume.stated else unstated)
+    if codes:
+        volume = volume.placed(volume.grid.turned_to(codes))
+    for text in (*volume.doubts, *([] if codes else geometry_warnings(volume))):
+        warnings.warn(text, DataWarning, stacklevel=2)
+    return volume
+
+
+def geometry_warnings(volume: Volume) -> list[str]:
+    """What is doubtful about where a scan's voxels lie."""
+    grid, found = volume.grid, []
+    if not volume.stated:
+        found.append(
+            f"{volume.path} states no orientation. It is read as {grid.codes}, as its affine has it; if its "
+            "slices lie mirrored or turned, set the option unstated_orientation."
+        )
+    if not grid.square_pixels:
+        rows, columns = grid.spacing_mm
+        found.append(
+            f"{volume.path} has rows {rows:.3g} mm and columns {columns:.3g} mm apart: the body looks "
+            "stretched. Resample it, or know that shapes differ from the other scans'."
+        )
+    if grid.tilt_degrees > TILTED_DEGREES:
+        found.append(
+            f"{volume.path} was taken with a gantry tilted by {grid.tilt_degrees:.1f} degrees: its slices "
+            "are no axial planes of the others."
+        )
+    return found
+
+
+def open_mask(path: Path, image: Volume, *, as_image: bool = False) -> Volume:
+    """Open the mask of a scan.
+
+    Args:
+        path: A label map in NIfTI, NRRD or MetaImage; a DICOM SEG, or a folder with one.
+        image: The scan.
+        as_image: Whether the mask's voxels are the image's whatever its own affine says. The frames of a
+            DICOM SEG are put on slices by their positions all the same, whatever its frame of reference.
+
+    Raises:
+        DataError: It cannot be read or, with `as_image`, has another shape than the image.
+    """
+    segmentation = _segmentation(path)
+    if segmentation is not None:
+        from cbirbench.scans.dicom_segmentation import open_segmentation
+
+        placed = open_segmentation(segmentation, image, any_frame_of_reference=as_image)
+        for text in placed.doubts:
+            warnings.warn(text, DataWarning, stacklevel=2)
+        return placed
+    mask = _opened(path)
+    if not as_image:
+        return mask
+    if mask.grid.shape != image.grid.shape:
+        raise DataError(
+            f"{image.path} has shape {image.grid.shape}, but its mask {path} has shape {mask.grid.shape}.",
+            "Check that the two belong together; resample the mask to the image's grid.",
+        )
+    return mask.placed(Grid(mask.grid.shape, image.grid.affine))
+
+
+def _opened(path: Path, series: str = "") -> Volume:
+    name = path.name.lower()
+    if name.endswith(NIFTI_ENDINGS):
+        from cbirbench.scans.nifti import open_nifti
+
+        return open_nifti(path)
+    if not path.exists():
+        raise DataError(f"{path} does not exist.", "Check the path; copy the file again.")
+    if name.endswith(PICTURE_ENDINGS):
+        raise DataError(
+            f"{path} is a picture: its grey values are no Hounsfield units.",
+            "Give the scan as it came from the scanner, or converted to NIfTI.",
+        )
+    if path.is_dir():
+        return _opened_folder(path, series)
+    if name.endswith(ITK_ENDINGS):
+        from cbirbench.scans.itk import open_itk
+
+        return open_itk(path)
+    if _is_dicom(path):
+        from cbirbench.scans.dicom_segmentation import is_segmentation
+        from cbirbench.scans.dicom_series import open_series
+
+        if is_segmentation(path):
+            raise DataError(f"{path} is a DICOM segmentation, no scan.", "Give it as the mask of its scan.")
+        return open_series(path, (path,))
+    if name == "dicomdir":
+        raise DataError(f"{path} is a DICOM table of contents.", "Give the folder that holds the series.")
+    raise DataError(
+        f"{path} is no scan that can be read.",
+        "Give NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or DICOM.",
+    )
+
+
+def _opened_folder(folder: Path, series: str) -> Volume:
+    """The one series of CT slices in a folder, or the one that was asked for."""
+    from cbirbench.scans.dicom_files import find_series, pseudonym
+    from cbirbench.scans.dicom_series import open_series
+
+    found = find_series(folder)
+    if series:
+        wanted = [one for one in found if one.uid in (series, pseudonym("series", series))]
+    else:
+        wanted = [one for one in found if one.scan]
+    if len(wanted) == 1:
+        return open_series(folder, wanted[0].files)
+    if not found:
+        raise DataError(
+            f"The folder {folder} holds no DICOM file.",
+            "A folder is read as a DICOM series; give other scans by their file.",
+        )
+    listed = wanted or found
+    shown = ", ".join(
+        f"{one.uid} ({one.modality or 'no modality'}, {len(one.files)} files)" for one in listed[:_MOST_SHOWN]
+    )
+    more = f" and {len(listed) - _MOST_SHOWN} more" if len(listed) > _MOST_SHOWN else ""
+    if wanted:
+        raise DataError(
+            f"The folder {folder} holds {len(wanted)} DICOM series of CT slices: {shown}{more}.",
+            "Give the folder of one of them, or choose one by its id as the series.",
+        )
+    raise DataError(
+        f"The folder {folder} holds no DICOM series {'of that id' if series else 'of CT slices'}: "
+        f"{shown}{more}.",
+        "Give the folder of a CT series, not of localizers, pictures of screens or segmentations.",
+    )
+
+
+def _segmentation(path: Path) -> Path | None:
+    """The DICOM SEG that a path names; None where it names another file."""
+    if path.is_dir():
+        from cbirbench.scans.dicom_files import find_series
+
+        files = [file for one in find_series(path) if one.segments for file in one.files]
+        if len(files) != 1:
+            raise DataError(
+                f"The folder {path} holds {len(files)} DICOM segmentations.", "Give the mask by its file."
+            )
+        return files[0]
+    if not path.is_file() or path.name.lower().endswith((*NIFTI_ENDINGS, *ITK_ENDINGS, *PICTURE_ENDINGS)):
+        return None
+    if not _is_dicom(path):
+        return None
+    from cbirbench.scans.dicom_segmentation import is_segmentation
+
+    return path if is_segmentation(path) else None
+
+
+def _is_dicom(path: Path) -> bool:
+    from cbirbench.scans.dicom_files import is_dicom
+
+    return is_dicom(path)

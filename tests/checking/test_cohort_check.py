@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import csv
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from cbirbench.checking import cohort_check
+from cbirbench.checking.cohort_check import CheckRequest, CohortCheck, check_cohort, default_out
+from cbirbench.datasets.scan_options import ScanOptions
+from cbirbench.errors import DataError, UsageError
+
+LPS = np.diag((-0.8, -0.8, 2.0, 1.0))
+
+
+@pytest.fixture(autouse=True)
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
+    """Each page's title and scans; drawing itself is tested with the figure and the command."""
+    pages: list[tuple[str, list[str]]] = []
+
+    def draw(rows: Any, path: Path, *, title: str, organ: str) -> None:
+        pages.append((title, [row.title for row in rows]))
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+    monkeypatch.setattr(cohort_check, "draw_cohort_grid", draw)
+    return pages
+
+
+class Silent:
+    def note(self, text: str) -> None:
+        pass
+
+    def stage(self, title: str, total: int) -> Any:
+        return nullcontext(lambda _: None)
+
+
+def write(path: Path, seed: int = 0, affine: np.ndarray = LPS, *, mask: Path | None = None) -> None:
+    """A body of 12 slices with its spine at the back; its liver is in slices 0 to 5, on the right."""
+    rng = np.random.default_rng(seed)
+    hu = np.full((12, 24, 24), -1000, np.int16)
+    hu[:, 4:20, 3:21] = rng.integers(20, 60, (12, 16, 18))
+    hu[:, 16:19, 10:14] = 700
+    liver = np.zeros(hu.shape, np.uint8)
+    liver[:6, 6:12, 4:9] = 1
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(hu.transpose(2, 1, 0), affine), path)
+    if mask is not None:
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(liver.transpose(2, 1, 0), affine), mask)
+
+
+def task(folder: Path, count: int) -> Path:
+    """A folder in the Decathlon's layout."""
+    for n in range(count):
+        write(folder / f"imagesTr/case_{n}.nii.gz", n, mask=folder / f"labelsTr/case_{n}.nii.gz")
+    return folder
+
+
+def check(folder: Path, out: Path, organ: str = "", masks: Path | None = None) -> CohortCheck:
+    return check_cohort(CheckRequest(folder, masks, ScanOptions(), organ, out), Silent())
+
+
+def test_a_cohort_in_order(tmp_path: Path) -> None:
+    folder, out = task(tmp_path / "Task", 2), tmp_path / "out"
+    (folder / "notes.csv").write_text("a,b\n")
+    (folder / "dataset.json").write_text(json.dumps({"labels": {"1": "Liver"}, "training": []}))
+    cohort = check(folder, out)
+    assert [c.scan.volume_id for c in cohort.scans] == ["case_0", "case_1"]
+    assert [(c.errors, c.warnings, c.notes, c.organ) for c in cohort.scans] == [([], [], [], "liver")] * 2
+    assert cohort.passed(strict=True)
+    assert sorted(path.name for path in out.iterdir()) == ["check.json", "grid-01.png", "scans.csv"]
+    described = json.loads((out / "check.json").read_text())
+    assert described["counts"]["readable"] == 2 and described["counts"]["with_mask"] == 2
+    assert [s["mask"]["slices_with"] for s in described["scans"]] == [6, 6]
+    assert "notes.csv" in [entry["file"] for entry in described["ignored"]]
+    rows = list(csv.DictReader((out / "scans.csv").open()))
+    assert [(row["orientation"], row["slices"], row["organ"]) for row in rows] == [("LPS", "12", "liver")] * 2
+
+
+def test_one_broken_scan_leaves_the_others_checked(tmp_path: Path) -> None:
+    folder = task(tmp_path / "d", 3)
+    middle = folder / "imagesTr/case_1.nii.gz"
+    middle.write_bytes(middle.read_bytes()[:2000])
+    cohort = check(folder, tmp_path / "out")
+    assert [c.readable for c in cohort.scans] == [True, False, True]
+    assert cohort.counts()["unreadable"] == 1
+    assert not cohort.passed(strict=False)
+    (row,) = [r for r in csv.DictReader((tmp_path / "out/scans.csv").open()) if r["readable"] == "False"]
+    assert "truncated" in row["errors"]
+
+
+def test_warnings_fail_only_the_strict(tmp_path: Path) -> None:
+    write(tmp_path / "d/a.nii.gz", affine=np.diag((-1.0, -1.0, 8.0, 1.0)))
+    cohort = check(tmp_path / "d", tmp_path / "out")
+    assert (cohort.unreadable, cohort.doubtful) == (0, 1)
+    assert cohort.passed(strict=False) and not cohort.passed(strict=True)
+
+
+def test_the_same_voxels_twice(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 1), ("c", 0)):
+        write(tmp_path / f"d/{name}.nii.gz", seed)
+    cohort = check(tmp_path / "d", tmp_path / "out")
+    found = {c.scan.volume_id: c.warnings for c in cohort.scans}
+    assert found["b"] == []
+    assert "the same voxels as c:" in found["a"][0] and "the same voxels as a:" in found["c"][0]
+
+
+def test_what_differs_from_the_majority_is_noted(tmp_path: Path) -> None:
+    for n in range(3):
+        write(tmp_path / f"d/{n}.nii.gz", n)
+    turned = np.diag((-0.8, -0.8, -4.0, 1.0))
+    write(tmp_path / "d/3.nii.gz", 3, turned)
+    notes = [c.notes for c in check(tmp_path / "d", tmp_path / "out").scans]
+    assert notes[:3] == [[], [], []]
+    assert notes[3] == [
+        "It is stored as LPI, most others as LPS.",
+        "Slices lie 4 mm apart, in the cohort 2 mm (median).",
+    ]
+    (tmp_path / "d/0.nii.gz").unlink()
+    (tmp_path / "d/1.nii.gz").unlink()
+    assert [c.notes for c in check(tmp_path / "d", tmp_path / "out").scans] == [[], []]  # of two, none is odd
+
+
+@pytest.mark.parametrize(
+    ("where", "description", "organ"),
+    [
+        ("Task03_Liver/imagesTr", None, "liver"),
+        ("cohort/images", {"labels": {"liver": 1, "background": 0}, "training": []}, "liver"),
+        ("cohort/images", {"labels": {"1": "spleen"}, "training": []}, "target organ"),
+        ("cohort/images", None, "target organ"),
+    ],
+)
+def test_what_the_target_is_called(
+    where: str, description: dict[str, Any] | None, organ: str, tmp_path: Path
+) -> None:
+    whole = tmp_path / "all"
+    write(whole / where / "a.nii.gz")
+    if description is not None:
+        (whole / where).with_name("dataset.json").write_text(json.dumps(description))
+    assert [c.organ for c in check(whole, tmp_path / "out").scans] == [organ]
+    assert [c.organ for c in check(whole, tmp_path / "out", "spleen").scans] == ["spleen"]
+
+
+def test_the_folder_above_a_cohort_says_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "liver/cohort/a.nii.gz")
+    assert check(tmp_path / "liver/cohort", tmp_path / "out").scans[0].organ == "target organ"
+
+
+def test_what_is_wrong_with_dataset_json_is_a_warning(tmp_path: Path) -> None:
+    folder = task(tmp_path / "d", 1)
+    listed = {"image": "./imagesTr/case_7.nii.gz", "label": "./labelsTr/case_0.nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps({"labels": {}, "training": [listed]}))
+    (text,) = check(folder, tmp_path / "out").warnings
+    assert "lists 1 files that are not there" in text and "case_7" in text
+    (folder / "dataset.json").write_text("{")
+    cohort = check(folder, tmp_path / "out")
+    assert "no Decathlon dataset.json" in cohort.warnings[0]
+    assert cohort.passed(strict=False) and not cohort.passed(strict=True)
+
+
+def test_masks_from_a_folder_of_their_own(tmp_path: Path) -> None:
+    write(tmp_path / "d/a.nii.gz", mask=tmp_path / "m/a.nii.gz")
+    cohort = check(tmp_path / "d", tmp_path / "out", masks=tmp_path / "m")
+    assert cohort.scans[0].mask is not None and cohort.scans[0].mask.slices_with == 6
+
+
+def test_many_scans_take_several_pages_and_later_fewer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: list[tuple[str, list[str]]]
+) -> None:
+    monkeypatch.setattr(cohort_check, "SCANS_PER_PAGE", 2)
+    for n in range(5):
+        write(tmp_path / f"d/{n}.nii.gz", n)
+    out = tmp_path / "out"
+    assert check(tmp_path / "d", out).pictures == ("grid-01.png", "grid-02.png", "grid-03.png")
+    assert [rows for _, rows in drawn] == [["0", "1"], ["2", "3"], ["4"]]
+    assert drawn[1][0] == "Scans as they are read, page 2 of 3"
+    assert len(list(out.glob("grid-*.png"))) == 3
+    for n in range(2, 5):
+        (tmp_path / f"d/{n}.nii.gz").unlink()
+    check(tmp_path / "d", out)
+    assert [path.name for path in out.glob("grid-*.png")] == ["grid-01.png"]
+
+
+def test_other_files_are_not_overwritten(tmp_path: Path) -> None:
+    write(tmp_path / "d/a.nii.gz")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.tex").write_text("x")
+    with pytest.raises(UsageError, match=r"thesis\.tex"):
+        check(tmp_path / "d", out)
+    with pytest.raises(UsageError, match="is a file"):
+        check(tmp_path / "d", out / "thesis.tex")
+    assert [path.name for path in out.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("strays", [0, 2])
+def test_a_folder_without_scans(strays: int, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    for n in range(strays):
+        (tmp_path / f"d/{n}.csv").write_text("a\n")
+    with pytest.raises(DataError, match="no CT scan"):
+        check(tmp_path / "d", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["", "masks"])
+def test_folders_that_are_not_there(name: str, tmp_path: Path) -> None:
+    write(tmp_path / "d/a.nii.gz")
+    folder, masks = (tmp_path / "d", tmp_path / name) if name else (tmp_path / "nowhere", None)
+    with pytest.raises(UsageError, match="does not exist"):
+        check(folder, tmp_path / "out", masks=masks)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("a/Task03 Liver", "data-check-Task03-Liver"), ("a/../b", "data-check-b"), ("/", "data-check")],
+)
+def test_where_the_files_go_by_default(folder: str, name: str) -> None:
+    assert default_out(Path(folder)) == Path(name)
+
+
+def test_a_damaged_file_fails_the_check(tmp_path: Path) -> None:
+    folder = task(tmp_path / "Task", 1)
+    (folder / "imagesTr" / "gone.nii.gz").symlink_to(tmp_path / "nowhere.nii.gz")
+    cohort = check(folder, tmp_path / "out")
+    assert [path.name for path, _ in cohort.damaged] == ["gone.nii.gz"]
+    assert cohort.unreadable == 0 and cohort.counts()["damaged_files"] == 1
+    assert not cohort.passed(strict=False)
