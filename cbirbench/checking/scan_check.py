@@ -44,7 +44,7 @@ def check_scan(scan: FoundScan, options: ScanOptions, organ: str = "") -> tuple[
         hu = image = None
         target: NDArray[np.bool_] | None = None
         with _errors_of(check):
-            image = options.open_image(scan.image, series=scan.series)
+            image = options.open_image(scan.image, series=scan.series, files=scan.files)
             check.grid = _grid_facts(image)
             hu = image.read_hu(range(image.grid.slice_count))
         if image is not None and scan.mask is not None:

@@ -177,7 +177,12 @@ class Folder:
         if scan is None:
             raise DataError(f"{source.volume_id} is no longer there.", "Run again once the data are back.")
         identity = ScanIdentity(scan.volume_id, scan.patient_id, scan.study_id)
-        image = self.options.open_image(scan.image, series=scan.series, orientation=scan.orientation)
+        image = self.options.open_image(
+            scan.image,
+            series=scan.series,
+            orientation=scan.orientation,
+            files=scan.files if scan.sorted_out else (),
+        )
         if scan.mask is None:
             return slices_at(identity, image, scan.labels)
         mask = self.options.open_mask(scan.mask, image, orientation=scan.orientation)

@@ -40,6 +40,7 @@ class OwnScan:
         labels: Label by slice, of scans without masks.
         names: What a table of labels may call it.
         files: The files that the image consists of.
+        sorted_out: Whether `files` are those of the series alone, not all of a folder that may hold several.
     """
 
     volume_id: str
@@ -53,6 +54,7 @@ class OwnScan:
     labels: Mapping[int, int] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    sorted_out: bool = False
 
 
 def usable_scans(
@@ -150,6 +152,7 @@ def _found(folder: Path, masks: Path | None, patient_pattern: str) -> list[OwnSc
             series=scan.series,
             names=_names(scan.volume_id, scan.image, folder),
             files=scan.files if scan.series else files_of(scan.image),
+            sorted_out=bool(scan.series),
         )
         for scan in found.scans
     ]

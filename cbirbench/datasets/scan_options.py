@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -95,18 +96,27 @@ class ScanOptions(Options):
             benchmark=benchmark,
         )
 
-    def open_image(self, path: Path, *, series: str = "", orientation: str = "") -> Volume:
+    def open_image(
+        self, path: Path, *, series: str = "", orientation: str = "", files: Sequence[Path] = ()
+    ) -> Volume:
         """Open a scan.
 
         Args:
             path: A file, or the folder of a DICOM series.
             series: The series' UID, where the folder holds several.
             orientation: Where its stored axes point, whatever the file says.
+            files: The files of the series, where they are known.
 
         Raises:
             DataError: It cannot be read.
         """
-        return open_volume(path, unstated=self.unstated_orientation, orientation=orientation, series=series)
+        return open_volume(
+            path,
+            unstated=self.unstated_orientation,
+            orientation=orientation,
+            series=series,
+            files=files,
+        )
 
     def open_mask(self, path: Path, image: Volume, *, orientation: str = "") -> Volume:
         """Open the mask of a scan that `open_image` opened with the same orientation.

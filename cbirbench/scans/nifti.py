@@ -92,7 +92,10 @@ class NiftiVolume(Volume):
         ends = np.array([lows.min(), highs.max()]) * self.slope + self.intercept
         check_hu(self.path, float(ends.min()), float(ends.max()))
         view = self.grid.radiological_view(kept)
-        return np.ascontiguousarray(np.rint(self._scale(view)), dtype=np.int16)
+        found = np.empty(view.shape, dtype=np.int16)
+        for place, plane in enumerate(view):  # a slice at a time, as floats of all would fill gigabytes
+            found[place] = np.rint(self._scale(plane))
+        return found
 
     def _scale(self, stored: NDArray[Any]) -> NDArray[Any]:
         return stored.astype(np.float64) * self.slope + self.intercept if self.scaled else stored

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from cbirbench.errors import DataError, DataWarning
@@ -15,7 +16,14 @@ PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".w
 _MOST_SHOWN = 5
 
 
-def open_volume(path: Path, *, unstated: str = "", orientation: str = "", series: str = "") -> Volume:
+def open_volume(
+    path: Path,
+    *,
+    unstated: str = "",
+    orientation: str = "",
+    series: str = "",
+    files: Sequence[Path] = (),
+) -> Volume:
     """Open a scan or a mask; its voxels are read later. What is doubtful about it is warned of.
 
     Args:
@@ -25,12 +33,13 @@ def open_volume(path: Path, *, unstated: str = "", orientation: str = "", series
         orientation: Where the stored axes point whatever the file says; outranks `unstated`.
         series: Which DICOM series of the folder to take, by its pseudonym or its SeriesInstanceUID; empty
             where it holds one of CT slices.
+        files: The files of that series where they are known already, so that the folder is not searched.
 
     Raises:
         DataError: It cannot be read, is no volume, lies nowhere in space, or is a folder with no series of CT
             slices or several.
     """
-    volume = _opened(path, series)
+    volume = _of_series(path, files) if series and files else _opened(path, series)
     codes = orientation or ("" if volume.stated else unstated)
     if codes:
         volume = volume.placed(volume.grid.turned_to(codes))
@@ -124,6 +133,12 @@ def _opened(path: Path, series: str = "") -> Volume:
         f"{path} is no scan that can be read.",
         "Give NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or DICOM.",
     )
+
+
+def _of_series(path: Path, files: Sequence[Path]) -> Volume:
+    from cbirbench.scans.dicom_series import open_series
+
+    return open_series(path, files)
 
 
 def _opened_folder(folder: Path, series: str) -> Volume:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from cbirbench.errors import DataError, DataWarning
+from cbirbench.scans.dicom_files import find_series
 from cbirbench.scans.volumes import geometry_warnings, open_mask, open_volume
 
 AFFINE = np.array([[-0.8, 0, 0, 120], [0, -0.8, 0, 80], [0, 0, 2.5, -300], [0, 0, 0, 1]])
@@ -167,3 +169,15 @@ def test_what_is_no_scan_is_refused(formats, dicom, tmp_path: Path) -> None:
             open_volume(tmp_path / name)
         with pytest.raises(DataError, match=r"holds 0 DICOM seg" if name == "empty" else match):
             open_mask(tmp_path / name, image)
+
+
+def test_known_files_of_a_series_are_not_looked_for_again(
+    tmp_path: Path, dicom: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dicom.write(tmp_path / "one", dicom.datasets(dicom.scan()))
+    dicom.write(tmp_path / "two", dicom.datasets(dicom.scan() + 1, seed="two"))
+    (first, second) = find_series(tmp_path)
+    monkeypatch.setattr("cbirbench.scans.dicom_files.find_series", lambda *_, **__: pytest.fail("searched"))
+    volumes = [open_volume(tmp_path, series=one.uid, files=one.files) for one in (first, second)]
+    lowest = sorted(int(volume.read_hu(range(6)).min()) for volume in volumes)
+    assert lowest == [-1000, -999]
