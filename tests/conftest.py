@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,9 +12,13 @@ from typing import Any, Protocol
 import pytest
 
 from cbirbench import registry
+from cbirbench.store import Store
 
 # Set before torch is imported: on arrays this small, threads only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What test files share besides fixtures: a test folder is no package.
+sys.path.insert(0, str(Path(__file__).parent / "doubles"))
 
 FAKE_PLUGIN = Path(__file__).parent / "fake_plugin"
 
@@ -34,13 +37,15 @@ class Install(Protocol):
 
 @pytest.fixture(scope="session")
 def dicom() -> Any:
-    """`dicom_making.DicomMaking`; loaded by its path, as a test folder is no package."""
-    spec = importlib.util.spec_from_file_location("dicom_making", Path(__file__).parent / "dicom_making.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["dicom_making"] = module
-    spec.loader.exec_module(module)
-    return module.DicomMaking
+    """`dicom_making.DicomMaking`, for tests that make DICOM files."""
+    from dicom_making import DicomMaking
+
+    return DicomMaking
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "cache")
 
 
 @pytest.fixture(autouse=True)

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from quiet import Quiet
 from typer.testing import CliRunner
 
 from cbirbench import curves, keys
@@ -21,25 +20,6 @@ from cbirbench.slices import Slices
 from cbirbench.store import Store
 
 pytestmark = pytest.mark.usefixtures("fake_plugins")
-
-
-class Quiet:
-    """A progress that remembers its lines."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        yield lambda done: None
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "cache")
 
 
 def plan_of(eval_every: int | None, explain_every: int | None, *more: str) -> Plan:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from quiet import Quiet
 
 from cbirbench.errors import DataError, MissingError, PluginError
 from cbirbench.evaluation import run_once
@@ -21,20 +20,6 @@ from cbirbench.slices import Slices
 from cbirbench.store import Store
 
 pytestmark = pytest.mark.usefixtures("fake_plugins")
-
-
-class Quiet:
-    def note(self, text: str) -> None:
-        pass
-
-    @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        yield lambda done: None
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "cache")
 
 
 def outcome(store: Store, eval_every: int | None = None) -> Any:

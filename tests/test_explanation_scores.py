@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from quiet import Quiet
 
 from cbirbench import explanation_scores, results
 from cbirbench.explain.controls import CONTROLS, control_map
@@ -26,24 +25,6 @@ from cbirbench.store import Store
 pytestmark = pytest.mark.usefixtures("fake_plugins")
 
 METRICS = ("purity@1", "relevance-rank", "coverage")
-
-
-class Quiet:
-    def __init__(self) -> None:
-        self.titles: list[str] = []
-
-    def note(self, text: str) -> None:
-        pass
-
-    @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        self.titles.append(title)
-        yield lambda done: None
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "cache")
 
 
 def plan_of(*assignments: str, metrics: tuple[str, ...] = METRICS) -> Plan:

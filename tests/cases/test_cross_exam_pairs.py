@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from quiet import Quiet
 
 from cbirbench.cases import cross_examination
 from cbirbench.cases.asking import Answer, Asked
@@ -30,20 +29,6 @@ NEW_SHOWS, OLD_SHOWS = [0, 0, 1, 1, 1, 0], [0, 0, 0, 1, 1, 1, 1, 0, 0]
 EXPERT = (5, 3, 4)
 HEAD = "query,slice,previous,expert,query_mask,previous_mask,previous_slice"
 EVERYTHING = "new.nii,3,old.nii,5 3 4,new_mask.nii,old_mask.nii,4"
-
-
-class Quiet:
-    def note(self, text: str) -> None:
-        pass
-
-    @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        yield lambda done: None
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "cache")
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,13 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+from quiet import Quiet
 from scipy.stats import kendalltau
 
 from cbirbench.cases import cross_examination
@@ -26,20 +25,6 @@ from cbirbench.slices import AIR_HU
 from cbirbench.store import Store
 
 pytestmark = pytest.mark.usefixtures("fake_plugins")
-
-
-class Quiet:
-    def note(self, text: str) -> None:
-        pass
-
-    @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        yield lambda done: None
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "cache")
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from quiet import Quiet
 
 from cbirbench import retrieval_figures
 from cbirbench.cases.query_explaining import QueryRequest, explain_query, relax_options
@@ -24,20 +23,6 @@ from cbirbench.store import Store, read_arrays
 pytestmark = pytest.mark.usefixtures("fake_plugins")
 
 BOTH = ("learned-offset", "brightness-mean")
-
-
-class Quiet:
-    def note(self, text: str) -> None:
-        pass
-
-    @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        yield lambda done: None
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "cache")
 
 
 @pytest.fixture(autouse=True)

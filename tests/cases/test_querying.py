@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+from quiet import Quiet
 
 from cbirbench.cases import querying
 from cbirbench.cases.asking import Answer, Asked
@@ -25,20 +24,6 @@ from cbirbench.slices import AIR_HU, CTSlice, Slices
 from cbirbench.store import Store
 
 pytestmark = pytest.mark.usefixtures("fake_plugins")
-
-
-class Quiet:
-    def note(self, text: str) -> None:
-        pass
-
-    @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        yield lambda done: None
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "cache")
 
 
 @pytest.fixture(autouse=True)

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from quiet import Quiet
 
 from cbirbench import results
 from cbirbench.cases.reopening import FinishedRun, open_run
@@ -21,15 +21,6 @@ from cbirbench.runner import execute
 from cbirbench.store import Store, read_arrays, write_arrays
 
 pytestmark = pytest.mark.usefixtures("fake_plugins")
-
-
-class Quiet:
-    def note(self, text: str) -> None:
-        pass
-
-    @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        yield lambda done: None
 
 
 def finished(tmp_path: Path, *assignments: str, pixels: bool = True) -> Path:

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import csv
 import json
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+from quiet import Quiet
 
 from cbirbench.checking import cohort_check
 from cbirbench.checking.cohort_check import CheckRequest, CohortCheck, check_cohort, default_out
@@ -30,14 +30,6 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
 
     monkeypatch.setattr(cohort_check, "draw_cohort_grid", draw)
     return pages
-
-
-class Silent:
-    def note(self, text: str) -> None:
-        pass
-
-    def stage(self, title: str, total: int) -> Any:
-        return nullcontext(lambda _: None)
 
 
 def write(path: Path, seed: int = 0, affine: np.ndarray = LPS, *, mask: Path | None = None) -> None:
@@ -63,7 +55,7 @@ def task(folder: Path, count: int) -> Path:
 
 
 def check(folder: Path, out: Path, organ: str = "", masks: Path | None = None) -> CohortCheck:
-    return check_cohort(CheckRequest(folder, masks, ScanOptions(), organ, out), Silent())
+    return check_cohort(CheckRequest(folder, masks, ScanOptions(), organ, out), Quiet())
 
 
 def test_a_cohort_in_order(tmp_path: Path) -> None:
