@@ -94,7 +94,7 @@ class NiftiVolume(Volume):
         view = self.grid.radiological_view(kept)
         found = np.empty(view.shape, dtype=np.int16)
         for place, plane in enumerate(view):  # a slice at a time, as floats of all would fill gigabytes
-            found[place] = np.rint(self._scale(plane))
+            found[place] = np.rint(self._scale(plane)).astype(np.int16)
         return found
 
     def _scale(self, stored: NDArray[Any]) -> NDArray[Any]:
