@@ -72,7 +72,7 @@ def measure(what: str, task: Path, index: int, chosen: dict[str, list[int]]) -> 
 
 def decathlon(task: Path) -> tuple[Any, Any, list[Any]]:
     from cbirbench import registry
-    from cbirbench.datasets import nifti  # noqa: F401
+    from cbirbench.scans import nifti  # noqa: F401
 
     count = len(list((task / "imagesTr").glob("*.nii.gz")))
     plugin = registry.find("benchmark", "decathlon")
@@ -344,12 +344,13 @@ def compare(data: Path, arguments: argparse.Namespace, place: Path) -> dict[str,
     faster, worker = medians["plain-all"] / medians["ours-all"], max(worker, most)
     allowed = max(entry["mb"] for entry in described.values()) + BESIDE_A_VOLUME_MB
     every_core, one = medians["plain-pool"] / medians["ours-all"], medians["plain-all"] / medians["ours-one"]
-    print(
-        f"\n{faster:.1f} times as fast as nibabel in one process (at least {FASTER:g}), {every_core:.1f} times "
-        f"as nibabel on every core; one process against one, {one:.1f} times. {share:.2f} of its memory at the "
-        f"largest volume compared (at most {LEANER:.2f}). A worker's peak: {worker:.0f} MB (below "
-        f"{allowed:.0f}). {COHORT} such volumes: {seconds * COHORT:.0f} s (below {COHORT_SECONDS:.0f})."
-    )
+    lines = [
+        f"{faster:.1f} times as fast as nibabel in one process (at least {FASTER:g}), {every_core:.1f} times",
+        f"as nibabel on every core; one process against one, {one:.1f} times. {share:.2f} of its memory at",
+        f"the largest volume compared (at most {LEANER:.2f}). A worker's peak: {worker:.0f} MB (below",
+        f"{allowed:.0f}). {COHORT} such volumes: {seconds * COHORT:.0f} s (below {COHORT_SECONDS:.0f}).",
+    ]
+    print("", *lines, sep="\n")
     return {
         "time": faster >= FASTER,
         "memory": share <= LEANER,

@@ -349,8 +349,10 @@ class Benchmark(Protocol):
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]]
     """Options that it sets for others, ``{"simsiam": {"epochs": 5}, "run": {"runs": 1}}``."""
 
-    synthetic: ClassVar[bool]
-    """Whether the scans were made by a program; reports say so."""
+    @property
+    def synthetic(self) -> bool:
+        """Whether the scans were made by a program; reports say so."""
+        ...
 
     @property
     def structures(self) -> Mapping[int, str]:

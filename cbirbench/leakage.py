@@ -10,6 +10,7 @@ from os import PathLike, fspath
 from typing import Any
 
 from cbirbench.duplicates import DuplicatePair
+from cbirbench.numeric_order import numeric_order
 from cbirbench.slices import Slices
 
 MOST_LISTED = 20
@@ -43,7 +44,7 @@ def crossing_patients(gallery: Iterable[str], queries: Iterable[str]) -> list[st
         gallery: Patient ids of the gallery, in any order and number.
         queries: Patient ids of the queries.
     """
-    return sorted(set(gallery) & set(queries), key=_numeric_order)
+    return sorted(set(gallery) & set(queries), key=numeric_order)
 
 
 def known_overlaps(
@@ -88,6 +89,7 @@ def leakage_report(
     by_hash: Sequence[DuplicatePair],
     by_embedding: Mapping[str, Sequence[DuplicatePair] | None] | None = None,
     overlaps: Sequence[str] = (),
+    among_themselves: bool = False,
 ) -> dict[str, Any]:
     """Sum up what speaks for patients on both sides, ready for JSON.
 
@@ -97,13 +99,19 @@ def leakage_report(
         by_hash: What `duplicates_by_hash` found between them.
         by_embedding: What `duplicates_by_embedding` found, by extractor.
         overlaps: What `known_overlaps` said.
+        among_themselves: Whether the queries are part of the gallery, each without its own patient's slices:
+            no patient then crosses.
 
     Returns:
         ``crossing_patients``, ``known_overlaps``, ``by_hash`` and ``by_embedding`` (by extractor; there
         ``judged`` is False where the embeddings say nothing). Of pairs, everything is counted and at most
         `MOST_LISTED` are listed.
     """
-    crossing = crossing_patients((item.patient_id for item in gallery), (item.patient_id for item in queries))
+    crossing: list[str] = []
+    if not among_themselves:
+        crossing = crossing_patients(
+            (item.patient_id for item in gallery), (item.patient_id for item in queries)
+        )
     return {
         "gallery_slices": len(gallery),
         "query_slices": len(queries),
@@ -217,7 +225,7 @@ def _overlap(benchmark: str, known: str, gallery_patients: Sequence[str], cohort
 def _series(names: Iterable[str]) -> str:
     """Names in numeric order, runs of consecutive numbers shortened: liver_28 to liver_30, liver_46."""
     runs: list[list[str]] = []
-    for name in sorted(set(names), key=_numeric_order):
+    for name in sorted(set(names), key=numeric_order):
         if runs and _last_number(name) == _last_number(runs[-1][-1]) + 1:
             runs[-1].append(name)
         else:
@@ -229,10 +237,6 @@ def _last_number(name: str) -> int:
     """The last number in a name, -1 if it has none."""
     numbers = re.findall(r"[0-9]+", name)
     return int(numbers[-1]) if numbers else -1
-
-
-def _numeric_order(name: str) -> tuple[tuple[int | str, ...], str]:
-    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)), name
 
 
 def _count(number: int, noun: str) -> str:

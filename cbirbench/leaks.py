@@ -10,6 +10,10 @@ from cbirbench.leakage import known_overlaps, leakage_findings, leakage_report
 from cbirbench.plan import Plan
 from cbirbench.query_sets import QuerySet
 from cbirbench.results import RunOutcome
+from cbirbench.slices import Slices
+
+PLACES = ("data", "images", "manifest")
+"""Options of benchmarks that say where the scans are."""
 
 
 class Leaks:
@@ -17,12 +21,15 @@ class Leaks:
 
     Args:
         one: The queries and their gallery.
+        trained_on: The gallery that the extractors are trained on.
         overlaps: What is known of the collections by their names.
     """
 
-    def __init__(self, one: QuerySet, overlaps: Sequence[str] = ()) -> None:
+    def __init__(self, one: QuerySet, trained_on: Slices, overlaps: Sequence[str] = ()) -> None:
         self._one, self._overlaps = one, tuple(overlaps)
-        self._by_hash = duplicates_by_hash(one.gallery, one.queries)
+        # A cohort that is its own gallery must not hold what was trained on either.
+        self._gallery = Slices((*trained_on, *one.gallery)) if one.among_themselves else one.gallery
+        self._by_hash = duplicates_by_hash(self._gallery, one.queries)
         self._by_embedding: dict[str, list[DuplicatePair] | None] = {}
 
     def look_at(self, extractor: str, outcome: RunOutcome) -> None:
@@ -35,11 +42,12 @@ class Leaks:
     def report(self) -> dict[str, Any]:
         """What summary.json holds of it."""
         return leakage_report(
-            self._one.gallery,
+            self._gallery,
             self._one.queries,
             by_hash=self._by_hash,
             by_embedding=self._by_embedding,
             overlaps=self._overlaps,
+            among_themselves=self._one.among_themselves,
         )
 
     @property
@@ -52,12 +60,11 @@ def find_leaks(plan: Plan, sets: Sequence[QuerySet]) -> dict[str, Leaks]:
     """Compare the queries of every cohort with their gallery, by the images and by the collections' names."""
     own, *external = sets
     patients = sorted({item.patient_id for item in own.gallery})
-    found = {own.cohort: Leaks(own)}
+    place = next(
+        (str(value) for name in PLACES if (value := getattr(plan.benchmark_options, name, None))), ""
+    )
+    found = {own.cohort: Leaks(own, own.gallery)}
     for one, text in zip(external, plan.request.queries, strict=True):
-        overlaps = (
-            []
-            if one.among_themselves
-            else known_overlaps(own.cohort, patients, [one.cohort], [text], data=str(plan.request.data or ""))
-        )
-        found[one.cohort] = Leaks(one, overlaps)
+        overlaps = known_overlaps(own.cohort, patients, [one.cohort], [text], data=place)
+        found[one.cohort] = Leaks(one, own.gallery, overlaps)
     return found

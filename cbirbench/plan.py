@@ -75,6 +75,8 @@ class ExternalCohort:
         benchmark: What reads its scans.
         options: How they are read.
         sources: Its scans.
+        structures: Names of its masks' values.
+        synthetic: Whether a program made its scans.
     """
 
     name: str
@@ -82,6 +84,8 @@ class ExternalCohort:
     benchmark: Benchmark
     options: Options
     sources: Sequence[Source]
+    structures: Mapping[int, str] = field(default_factory=dict)
+    synthetic: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,7 @@ class Plan:
     title: str
     notes: Sequence[str] = field(default_factory=list)
     cohorts: Sequence[ExternalCohort] = ()
+    structures: Mapping[int, str] = field(default_factory=dict)
 
     def depth(self, gallery_size: int) -> int:
         """How many neighbours of each query are kept; a small gallery has fewer to draw, never to score."""

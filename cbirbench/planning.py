@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,9 @@ from cbirbench.settings import Assignment, RunOptions, Settings, parse_assignmen
 
 COHORT_READER = "folder"
 """The benchmark whose reader, and whose options, external cohorts have."""
+
+COHORT_PLACES = ("data", "images", "masks", "manifest", "labels")
+"""Its options that say where scans are; those of cohorts are said by --queries."""
 
 MOST_NAMED = 20
 """Patients that an error names."""
@@ -52,14 +55,14 @@ def build(request: Request) -> Plan:
     assert isinstance(run_options, RunOptions) and isinstance(relax, RelaxOptions)
     benchmark_options = resolve_benchmark(settings, benchmark_plugin, request.data)
     benchmark: Benchmark = registry.make(benchmark_plugin, benchmark_options)
-    dict(benchmark.structures)  # a benchmark may read the names from a file: now, not after hours
     metric_plugins, metrics = _metrics(settings, request.metrics)
     device = choose_device(request.device)
     relax = relax.model_copy(update={"precision": resolved(relax.precision, device)})
     with _doubts() as doubts:
+        structures = dict(benchmark.structures)  # it may read the names from a file: now, not after hours
         sources = benchmark.sources()
         _check_sources(sources, request.benchmark)
-        cohorts = _cohorts(settings, request, benchmark_plugin.name, sources)
+        cohorts = _cohorts(settings, request, benchmark_plugin.name, sources, structures)
     contenders = _contenders(settings, request.extractors, device, run_options.runs)
     explains = bool(request.explain_queries) or any(m.needs == "explanations" for m in metrics)
     if not explains:
@@ -88,6 +91,7 @@ def build(request: Request) -> Plan:
         title=settings.title(),
         notes=notes,
         cohorts=cohorts,
+        structures=structures,
     )
 
 
@@ -102,7 +106,11 @@ def _doubts() -> Iterator[list[str]]:
 
 
 def _cohorts(
-    settings: Settings, request: Request, benchmark: str, sources: Sequence[Source]
+    settings: Settings,
+    request: Request,
+    benchmark: str,
+    sources: Sequence[Source],
+    structures: Mapping[int, str],
 ) -> list[ExternalCohort]:
     """The external cohorts, each with its scans looked up."""
     if request.gallery == "self" and not request.queries:
@@ -115,22 +123,42 @@ def _cohorts(
     from cbirbench.datasets.cohort import cohort_of
 
     plugin = registry.find("benchmark", COHORT_READER)
-    options = settings.resolve(registry.load(plugin).options_type, plugin.names, departs=False)
+    options = settings.resolve(registry.load(plugin).options_type, plugin.names)
+    if benchmark != COHORT_READER:
+        given = [name for name in COHORT_PLACES if getattr(options, name) is not None]
+        if given:
+            raise UsageError(
+                f"--set {COHORT_READER}.{given[0]} says where the benchmark folder's scans are, but this run "
+                f"is on {benchmark}; a cohort's are looked for where --queries says.",
+                "Put masks beside the images (folders images and masks) or slice_labels.csv into the folder "
+                "of the cohort, or name all of them in a manifest: --queries FILE.csv.",
+            )
     cohorts: list[ExternalCohort] = []
     for text in request.queries:
         found = cohort_of(text, options)
-        if found.name in [benchmark, *(cohort.name for cohort in cohorts)]:
+        # A cohort has a folder of its name, and some systems do not tell capitals.
+        if found.name.casefold() in [name.casefold() for name in (benchmark, *(c.name for c in cohorts))]:
             raise UsageError(
                 f"Two cohorts are called {found.name!r}.",
                 f"Give one another name: --queries NAME={text.partition('=')[2] or text}",
             )
         own = found.benchmark.sources()
         _check_volumes(own, found.name)
-        if request.gallery == "benchmark":
-            _check_patients(
-                [source for source in sources if source.split == "gallery"], own, f"the cohort {found.name}"
+        # Whatever it is looked up in: extractors are trained on the benchmark's gallery.
+        gallery = [source for source in sources if source.split == "gallery"]
+        _check_patients(gallery, own, f"the cohort {found.name}")
+        cohorts.append(
+            ExternalCohort(
+                found.name,
+                plugin,
+                found.benchmark,
+                found.benchmark.options,
+                own,
+                # The organ that is looked for is the benchmark's, where the cohort has no name for it.
+                dict(found.benchmark.structures) or structures,
+                found.benchmark.synthetic,
             )
-        cohorts.append(ExternalCohort(found.name, plugin, found.benchmark, found.benchmark.options, own))
+        )
     return cohorts
 
 

@@ -27,6 +27,7 @@ class QuerySet:
         synthetic: Whether the scans were made by a program.
         structures: Names of the masks' values.
         warnings: What was doubtful about its scans.
+        alarms: Why its scores may mean nothing; told first.
     """
 
     cohort: str
@@ -37,6 +38,7 @@ class QuerySet:
     synthetic: bool = False
     structures: Mapping[int, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
 
     @cached_property
     def explainable(self) -> list[CTSlice]:
@@ -78,7 +80,7 @@ def own_queries(plan: Plan, gallery: Slices, queries: Slices, warnings: tuple[st
         gallery=gallery,
         queries=queries,
         synthetic=plan.benchmark.synthetic,
-        structures=plan.benchmark.structures,
+        structures=plan.structures,
         warnings=warnings,
     )
 

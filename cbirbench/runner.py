@@ -13,7 +13,7 @@ import numpy as np
 from cbirbench import results
 from cbirbench.atomic import write_text
 from cbirbench.environment import environment
-from cbirbench.errors import UsageError
+from cbirbench.errors import DataError, UsageError
 from cbirbench.estimate import announce_long_work
 from cbirbench.evaluation import run_once
 from cbirbench.explanation_scores import control_rows, explanation_summary
@@ -105,15 +105,40 @@ def read_all(plan: Plan, store: Store, progress: Progress) -> list[QuerySet]:
                 queries=queries,
                 external=True,
                 among_themselves=alone,
-                structures=cohort.benchmark.structures,
+                synthetic=cohort.synthetic,
+                structures=cohort.structures,
                 warnings=read.warnings,
             )
         )
-    sets = [replace(one, warnings=(*one.warnings, *_one_sided(one))) for one in sets]
+    _check_target(sets[0])
+    sets = [replace(one, alarms=tuple(_one_sided(one))) for one in sets]
     for one in sets:
-        for text in one.warnings:
+        for text in (*one.warnings, *one.alarms):
             progress.note(f"Warning: {text}")
     return sets
+
+
+def _check_target(own: QuerySet) -> None:
+    """Check that some slice of the benchmark shows the target organ.
+
+    Raises:
+        DataError: None does: every slice would be retrieved rightly.
+    """
+    if own.queries.labels.any() or own.gallery.labels.any():
+        return
+    marked = sorted(
+        {
+            int(v)
+            for item in (*own.queries, *own.gallery)
+            if item.mask is not None
+            for v in np.unique(item.mask)
+        }
+    )
+    held = ", ".join(str(value) for value in marked if value) or "nothing"
+    raise DataError(
+        f"No slice of {own.cohort} shows the target organ; the masks of its slices mark {held}.",
+        "Check the option targets, the masks, or the labels.",
+    )
 
 
 def _one_sided(one: QuerySet) -> list[str]:
@@ -286,6 +311,7 @@ def _queries_summary(one: QuerySet) -> dict[str, Any]:
         "mean_query_mask_fraction": float(np.mean(shares)) if shares else None,
         "structures": one.structures,
         "warnings": one.warnings,
+        "alarms": one.alarms,
     }
 
 

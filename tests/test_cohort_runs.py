@@ -142,6 +142,9 @@ def test_its_own_gallery_never_shows_a_query_its_own_patient(tmp_path: Path, cli
     assert set(slices.loc[near["gallery_id"], "cohort"]) == {"clinic"}
     asked, found = (slices.loc[near[name], "patient_id"].to_numpy() for name in ("query_id", "gallery_id"))
     assert (asked != found).all()
+    leakage = json.loads((out / "summary.json").read_text())["cohorts"][0]["leakage"]
+    assert leakage["crossing_patients"] == []
+    assert "find their own scan" not in (out / "report.md").read_text()
 
 
 def test_labels_without_masks_are_scored_and_the_rest_says_why_not(tmp_path: Path, ward: Path) -> None:
@@ -167,6 +170,7 @@ def test_labels_without_masks_are_scored_and_the_rest_says_why_not(tmp_path: Pat
         (["--queries", "nowhere"], "is not there"),
         (["--queries", "blobs={clinic}"], "Two cohorts are called 'blobs'"),
         (["--queries", "{clinic}", "--queries", "clinic={clinic}"], "Two cohorts are called 'clinic'"),
+        (["--queries", "UNN={clinic}", "--queries", "unn={clinic}"], "Two cohorts are called 'unn'"),
         (["--queries", "{clinic}", "--explain-queries", "clinic/case_0_z0099"], "No query is called"),
     ],
 )
@@ -177,11 +181,12 @@ def test_cohorts_that_cannot_be(tmp_path: Path, clinic: Path, more: list[str], s
     assert not (tmp_path / "out" / "summary.json").exists()
 
 
-def test_a_patient_of_the_gallery_is_refused_by_id(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gallery", ["benchmark", "self"])
+def test_a_patient_of_the_gallery_is_refused_by_id(tmp_path: Path, gallery: str) -> None:
     folder = tmp_path / "clinic"
     for name in ("patient-g1", "patient-new"):
         write_scan(folder, name, 3)
-    done = run(tmp_path / "out", "--queries", str(folder))
+    done = run(tmp_path / "out", "--queries", str(folder), "--gallery", gallery)
     assert done.exit_code == 2
     assert "1 patients are in the gallery and in the cohort clinic: patient-g1." in " ".join(
         done.output.split()
@@ -206,7 +211,8 @@ def test_a_query_of_a_cohort_can_be_drawn(tmp_path: Path, clinic: Path) -> None:
     assert all((out / item["file"]).is_file() for item in drawn)
 
 
-def test_copies_of_gallery_slices_under_another_name_are_reported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gallery", ["benchmark", "self"])
+def test_copies_of_gallery_slices_under_another_name_are_reported(tmp_path: Path, gallery: str) -> None:
     """The phantom's first bodies once more, as files: other ids, the same pixels."""
     exported = tmp_path / "copies"
     options = ["--volumes", "2", "--size", "64"]
@@ -215,7 +221,8 @@ def test_copies_of_gallery_slices_under_another_name_are_reported(tmp_path: Path
     small = [f"--set=phantom.{name}" for name in ("gallery_volumes=2", "query_volumes=1", "size=64")]
     small += ["--set=phantom.slices_per_kind=15", "--set=folder.slices_per_kind=15"]
     arguments = ["run", "phantom", "--extractors", "brightness", "--metrics", "purity@2", *small]
-    done = CliRunner().invoke(app, [*arguments, "--queries", str(exported), "--out", str(tmp_path / "out")])
+    asked = ["--queries", str(exported), "--gallery", gallery]
+    done = CliRunner().invoke(app, [*arguments, *asked, "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     leakage = json.loads((tmp_path / "out" / "summary.json").read_text())["cohorts"][0]["leakage"]
     assert leakage["by_hash"]["how"]["identical"] > 0
@@ -245,3 +252,66 @@ def test_a_cohort_without_the_organ_is_warned_of(tmp_path: Path, clinic: Path) -
     assert done.exit_code == 0, done.output
     assert "All 15 queries of clinic lack the target organ" in " ".join(done.output.split())
     assert "lack the target organ" in (out / "report.md").read_text()
+
+
+def test_what_the_cohorts_options_change_departs_from_the_profile(tmp_path: Path, clinic: Path) -> None:
+    out = tmp_path / "out"
+    assert run(out, "--queries", str(clinic), "--set", "folder.slices_per_kind=2").exit_code == 0
+    departures = json.loads((out / "summary.json").read_text())["departures"]
+    assert ("folder", "slices_per_kind", 2) in [(d["plugin"], d["option"], d["value"]) for d in departures]
+
+
+def test_scans_that_are_left_out_are_in_the_records(tmp_path: Path, clinic: Path) -> None:
+    write_scan(clinic, "case_9", 9, masked=False)
+    out = tmp_path / "out"
+    assert run(out, "--queries", str(clinic)).exit_code == 0
+    assert "1 scans" in (told := " ".join(json.loads((out / "summary.json").read_text())["notes"]))
+    assert "have neither mask nor labels" in told
+    assert "have neither mask nor labels" in (out / "report.md").read_text()
+
+
+def test_a_collection_known_to_overlap_is_warned_of_by_name(tmp_path: Path, clinic: Path) -> None:
+    task = clinic.rename(tmp_path / "Task03_Liver")
+    other = tmp_path / "3D-IRCADb-01"
+    write_scan(other, "patient", 4)
+    arguments = ["run", "folder", "--set", f"folder.images={task}", "--extractors", "brightness"]
+    options = ["--metrics", "purity@2", "--out", str(tmp_path / "out"), "--device", "cpu"]
+    done = CliRunner().invoke(app, [*arguments, *options, "--queries", str(other)])
+    assert done.exit_code == 0, done.output
+    assert "LiTS volumes 28 to 44" in " ".join(done.output.split())
+
+
+def test_places_of_masks_are_not_taken_for_a_cohort_without_a_word(tmp_path: Path, clinic: Path) -> None:
+    done = run(tmp_path / "out", "--queries", str(clinic), "--set", f"folder.masks={clinic / 'masks'}")
+    assert done.exit_code == 2
+    said = " ".join(done.output.split())
+    assert "folder.masks says where the benchmark folder's scans are" in said
+    assert "Put masks beside the images" in said
+
+
+def test_a_benchmark_without_the_target_anywhere_is_refused(tmp_path: Path, clinic: Path) -> None:
+    arguments = ["run", "folder", "--data", str(clinic), "--extractors", "brightness", "--device", "cpu"]
+    options = ["--metrics", "purity@2", "--set", "folder.targets=9", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*arguments, *options])
+    assert done.exit_code == 1
+    assert "No slice of folder shows the target organ; the masks of its slices mark 1." in " ".join(
+        done.output.split()
+    )
+
+
+def test_synthetic_scans_are_called_so_as_a_cohort(tmp_path: Path) -> None:
+    exported = tmp_path / "made"
+    made = CliRunner().invoke(
+        app, ["data", "phantom", "--out", str(exported), "--volumes", "2", "--size", "64"]
+    )
+    assert made.exit_code == 0, made.output
+    small = [
+        f"--set=phantom.{name}" for name in ("gallery_volumes=2", "query_volumes=1", "size=64", "seed=5")
+    ]
+    arguments = ["run", "phantom", "--extractors", "brightness", "--metrics", "purity@2", *small]
+    asked = ["--queries", str(exported), "--explain-queries", "none", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*arguments, *asked])
+    assert done.exit_code == 0, done.output
+    entry = json.loads((tmp_path / "out" / "summary.json").read_text())["cohorts"][0]
+    assert entry["synthetic"] is True
+    assert entry["structures"] == {"1": "liver", "2": "cancer"}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +132,10 @@ def test_attention_to_another_map_is_another(store: Store) -> None:
     assert attention_of(plan, {"q0-1": turned}, store, version="2") != first
 
 
-def test_structures_have_their_names(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_structures_have_their_names(store: Store) -> None:
     plan = plan_of()
     attention_of(plan, {"q0-1": explanation()}, store)
-    monkeypatch.setattr(type(plan.benchmark), "structures", {1: "blob"})
-    named = attention_of(plan, {"q0-1": explanation()}, store)
+    named = attention_of(replace(plan, structures={1: "blob"}), {"q0-1": explanation()}, store)
     assert [row["tissue"] for row in named if row["target"]] == ["blob"]
 
 

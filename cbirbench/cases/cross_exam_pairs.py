@@ -16,7 +16,7 @@ from cbirbench.cases.asking import Answer, Asked, by_whom, columns, heading, reo
 from cbirbench.cases.pair_list import Pair, read_pairs
 from cbirbench.cases.reopening import ReopenedExtractor
 from cbirbench.cases.spatial_coherence import Reach, neighbours
-from cbirbench.cases.studies import Study, heard
+from cbirbench.cases.studies import Study
 from cbirbench.cases.study_orders import (
     Order,
     agreement,
@@ -28,7 +28,6 @@ from cbirbench.errors import UsageError
 from cbirbench.interfaces import Progress
 from cbirbench.ranking import Ranking
 from cbirbench.retrieval_figures import precision_of_each
-from cbirbench.scans.volumes import open_mask
 from cbirbench.slices import CTSlice, Slices, target_pixels
 from cbirbench.store import Store, as_json
 
@@ -148,9 +147,7 @@ def _presence(
     for pair in pairs:
         for scan, mask in zip((pair.query, pair.previous), pair.masks or (), strict=False):
             if (scan, mask) not in found:
-                image = studies[scan].volume
-                with heard(studies[scan].notes):
-                    planes = open_mask(mask, image).read_mask(image)
+                planes = studies[scan].read_mask(mask)
                 found[scan, mask] = np.array([int(target_pixels(p, targets).any()) for p in planes])
     return found
 

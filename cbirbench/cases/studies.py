@@ -8,14 +8,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cbirbench.datasets.scan_names import stem_of
 from cbirbench.datasets.scan_slices import ScanIdentity, slices_at
-from cbirbench.errors import DataWarning, UsageError
+from cbirbench.errors import DataError, DataWarning, UsageError
 from cbirbench.scans.geometry import orientation
 from cbirbench.scans.volume import Volume
-from cbirbench.scans.volumes import open_volume
+from cbirbench.scans.volumes import open_mask, open_volume
 from cbirbench.slices import Slices
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -43,11 +48,13 @@ class Study:
         name: The file's name without its ending, or the folder's name.
         volume: The scan.
         notes: What is doubtful about it; grows while it is read.
+        put_right: Whether its axes point where a user said, and not where the file says.
     """
 
     name: str
     volume: Volume
     notes: list[str] = field(default_factory=list)
+    put_right: bool = False
 
     @property
     def slice_count(self) -> int:
@@ -82,6 +89,25 @@ class Study:
         wanted = {number: 0 if labels is None else labels[number] for number in numbers}
         with heard(self.notes):
             return slices_at(scan, self.volume, wanted)
+
+    def read_mask(self, path: Path) -> NDArray[np.uint8]:
+        """Read a mask of the study, shape ``(slices, rows, columns)``.
+
+        Raises:
+            DataError: It is damaged, or which of its voxels belong to which of the scan's is not known.
+        """
+        try:
+            with heard(self.notes):
+                return open_mask(path, self.volume, put_right=self.put_right).read_mask(self.volume)
+        except DataError as error:
+            if "mask_grid" not in error.remedy:
+                raise
+            # That is an option of benchmarks; commands on single cases have none.
+            raise DataError(
+                error.problem,
+                "Check that the two belong together. If their voxels match all the same, copy the scan's "
+                "affine to the mask.",
+            ) from error
 
     def check(self, number: int, what: str = "slice") -> int:
         """Raise UsageError unless there is a slice of this number; gives it back."""
@@ -143,7 +169,8 @@ def open_study(file: ScanFile) -> Study:
             orientation=orientation(file.orientation) if file.orientation else "",
             series=file.series,
         )
-    return Study(study_name(file.path), volume, notes)
+    put_right = bool(file.orientation) or (bool(file.unstated) and not volume.stated)
+    return Study(study_name(file.path), volume, notes, put_right)
 
 
 def study_name(path: Path) -> str:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 def check_scan(scan: FoundScan, options: ScanOptions, organ: str = "") -> tuple[ScanCheck, tuple[View, ...]]:
     """Read a scan and its mask as a benchmark would, and look at them.
 
-    One volume of int16 and, with a mask, one of uint8 are in memory.
+    One volume of int16 and, with a mask, one of uint8 are in memory; besides, while it is read, a file's own
+    voxels where it is NRRD, MetaImage or DICOM of many frames, inflated.
 
     Args:
         scan: The scan.

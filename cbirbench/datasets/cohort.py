@@ -38,6 +38,8 @@ class QueryFolder(Folder):
     def split(self, scans: Sequence[OwnScan]) -> list[OwnScan]:
         """All scans as queries, but for those that a manifest has in the gallery: they are left out.
 
+        Several scans that are all of one patient are warned of, unless a manifest says so.
+
         Raises:
             UsageError: A manifest has all of them in the gallery.
         """
@@ -51,6 +53,15 @@ class QueryFolder(Folder):
             warnings.warn(
                 f"{len(left_out)} scans that the manifest has in the gallery are no queries and left out: "
                 f"{listing(left_out)}.",
+                DataWarning,
+                stacklevel=2,
+            )
+        patients = {scan.patient_id for scan in scans}
+        if len(scans) > 1 and len(patients) == 1 and not self.named:
+            warnings.warn(
+                f"All {len(scans)} scans of the cohort are taken to be of one patient, {patients.pop()!r}. "
+                "If they are not, say how scans' ids tell patients, for instance with "
+                "--set folder.patient_pattern='^([^_]+)', or name them in a manifest.",
                 DataWarning,
                 stacklevel=2,
             )

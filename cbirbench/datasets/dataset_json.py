@@ -41,6 +41,18 @@ def listed_names(path: Path) -> dict[int, str]:
     return names
 
 
+def says_synthetic(path: Path) -> bool:
+    """Whether a dataset.json says that a program made the scans, as `cbirbench data phantom` writes it.
+
+    Raises:
+        DataError: It is damaged or of another kind.
+    """
+    if not path.is_file():
+        return False
+    with _description(path) as described:
+        return str(described.get("description", "")).lower().startswith("synthetic")
+
+
 @contextmanager
 def _description(path: Path) -> Iterator[Any]:
     """What a dataset.json holds; errors on the way to it and in what is read from it are the file's."""

@@ -6,11 +6,18 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from cbirbench.datasets.folder_contents import DAMAGED, Ignored, VolumeFile, contents_of, place_of
-from cbirbench.datasets.scan_names import is_image_word, is_structure_name, numeric_order, unique, volume_id
+from cbirbench.datasets.scan_names import (
+    IMAGE_FOLDERS,
+    is_image_word,
+    is_structure_name,
+    unique,
+    volume_id,
+)
 from cbirbench.errors import UsageError
+from cbirbench.numeric_order import numeric_order
 from cbirbench.scans.dicom_files import SeriesFiles
 
 __all__ = ["DAMAGED", "Discovery", "FoundScan", "find_scans"]
@@ -26,11 +33,12 @@ class FoundScan:
 
     Attributes:
         volume_id: Unique among the scans found: of a file, its relative path without endings and with ``_``
-            for ``/``; of a DICOM series, its pseudonym, as folders of exported series often bear names.
+            for ``/``, and without folders that only tell images from masks, such as ``images``; of a DICOM
+            series, its pseudonym, as folders of exported series often bear names.
         patient_id: Of a DICOM series, the patient's pseudonym; of a file, the uppermost folder that it lies
-            in below the one that was searched, or its name without endings where it lies in none or in one
-            of `PATIENT_PER_FILE`. A file
-            that is called ``image``, ``ct`` or the like in no folder bears the searched folder's name.
+            in below the one that was searched, those called ``images`` or the like not counted, or its name
+            without endings where it lies in none or in one of `PATIENT_PER_FILE`. A file that is called
+            ``image``, ``ct`` or the like in no folder bears the searched folder's name.
         study_id: Of a DICOM series, the study's pseudonym; of a file, the folders that it lies in, or
             `volume_id` where fewer than two tell patient from study.
         image: The file, or the folder of a DICOM series.
@@ -128,10 +136,11 @@ class _Scan:
 
 
 def _of_file(root: Path, file: VolumeFile) -> _Scan:
-    folders, own = file.place.parts[:-1], file.stem
+    folders = tuple(part for part in file.place.parts[:-1] if part.lower() not in IMAGE_FOLDERS)
+    own = file.stem
     if not folders and is_image_word(own):  # image.nii.gz: the folder is the case
         own = root.resolve().name or own
-    name = volume_id(file.place) if folders else own
+    name = volume_id(PurePath(*folders, file.place.name)) if folders else own
     own_patient = not folders or file.path.parent.name.lower() in PATIENT_PER_FILE
     found = FoundScan(
         volume_id=name,

@@ -6,25 +6,27 @@ without masks give all their slices that a table labels; only metrics on the org
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import field_validator, model_validator
 
-from cbirbench.datasets.dataset_json import listed_names
+from cbirbench.datasets.dataset_json import listed_names, says_synthetic
 from cbirbench.datasets.own_scans import OwnScan, segment_names, usable_scans
 from cbirbench.datasets.sampling import TooFew
-from cbirbench.datasets.scan_names import numeric_order
 from cbirbench.datasets.scan_options import ScanOptions, files_fingerprint, files_of, read_drawn
 from cbirbench.datasets.scan_slices import ScanIdentity, slices_at
-from cbirbench.datasets.slice_labels import LABEL_FILES
+from cbirbench.datasets.slice_labels import LABEL_FILES, UNNAMED_ORGAN
 from cbirbench.errors import DataError, DataWarning, UsageError
 from cbirbench.interfaces import Json, Options, Source, option
+from cbirbench.numeric_order import numeric_order
 from cbirbench.scans.volume import READER_VERSION
 from cbirbench.slices import Slices
 
@@ -64,7 +66,7 @@ class FolderOptions(ScanOptions):
         protocol=False,
     )
     organ: str = option(
-        "target organ", description="What the target is called.", protocol=False, min_length=1, max_length=60
+        UNNAMED_ORGAN, description="What the target is called.", protocol=False, min_length=1, max_length=60
     )
     too_few: TooFew = option(
         "take-fewer",
@@ -107,16 +109,38 @@ class FolderOptions(ScanOptions):
         return self
 
 
+class _Packed(NamedTuple):
+    """The files of a series as two texts: thousands of paths would be slow to hand over with each scan."""
+
+    folder: str
+    names: str
+
+    @classmethod
+    def of(cls, files: Sequence[Path]) -> _Packed:
+        folder = os.path.commonpath([file.parent for file in files])
+        return cls(folder, "\0".join(str(file.relative_to(folder)) for file in files))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(Path(self.folder, name) for name in self.names.split("\0"))
+
+
 class Folder:
     """CT scans of one's own, with masks or with labels of slices."""
 
     options_type: ClassVar[type[Options]] = FolderOptions
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    synthetic: ClassVar[bool] = False
 
     def __init__(self, options: FolderOptions) -> None:
         self.options = options
-        self._found: dict[str, OwnScan] = {}  # goes with the benchmark to the processes that read
+        # These two go with the benchmark to the processes that read.
+        self._found: dict[str, OwnScan] = {}
+        self._series_files: dict[str, _Packed] = {}
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether a dataset.json beside the scans says that a program made them."""
+        return any(says_synthetic(folder / "dataset.json") for folder in self._near())
 
     @property
     def structures(self) -> Mapping[int, str]:
@@ -129,15 +153,14 @@ class Folder:
             DataError: See `sources`.
         """
         names: dict[int, str] = {}
-        folders = [place for place in (self._place(), self.options.masks) if place is not None]
-        for folder in dict.fromkeys(near for one in folders for near in (one, one.parent)):
+        for folder in self._near():
             try:
                 names = names or listed_names(folder / "dataset.json")
             except DataError as error:
                 warnings.warn(f"{error.problem} Structures bear no names.", DataWarning, stacklevel=2)
         names = names or segment_names(scan.mask for scan in self._usable if scan.mask is not None)
         target = self.options.targets or (1,)
-        if len(target) == 1 and self.options.organ != FolderOptions.model_fields["organ"].default:
+        if len(target) == 1 and self.options.organ != UNNAMED_ORGAN:
             names.setdefault(target[0], self.options.organ)
         return names
 
@@ -152,6 +175,7 @@ class Folder:
         """
         scans = self.split(self._usable)
         self._found = {scan.volume_id: replace(scan, files=()) for scan in scans}
+        self._series_files = {scan.volume_id: _Packed.of(scan.files) for scan in scans if scan.sorted_out}
         return [
             Source(
                 volume_id=scan.volume_id,
@@ -181,7 +205,7 @@ class Folder:
             scan.image,
             series=scan.series,
             orientation=scan.orientation,
-            files=scan.files if scan.sorted_out else (),
+            files=self._series_files[scan.volume_id].files if scan.sorted_out else (),
         )
         if scan.mask is None:
             return slices_at(identity, image, scan.labels)
@@ -213,6 +237,8 @@ class Folder:
     def _fingerprint(self, scan: OwnScan) -> dict[str, Json]:
         shaped: dict[str, Json] = {
             "image": files_fingerprint(scan.files),
+            # Of two hospitals' scans names, sizes and times may agree; where they lie does not.
+            "place": hashlib.sha256(os.fsencode(scan.image.resolve())).hexdigest()[:16],
             "study": scan.study_id,
             "reader": READER_VERSION,
         }
@@ -224,8 +250,19 @@ class Folder:
         return {**shaped, "labels": labels, "unstated_orientation": self.options.unstated_orientation}
 
     def __getstate__(self) -> dict[str, Any]:
-        # Of the scans, a process that reads needs what `_found` has, and not thousands of files' names.
+        # Of the scans, a process that reads needs no more than what was found has.
         return {name: value for name, value in vars(self).items() if name != "_usable"}
+
+    @property
+    def named(self) -> bool:
+        """Whether a manifest names the scans and their patients."""
+        place = self._place()
+        return place is not None and not place.is_dir()
+
+    def _near(self) -> list[Path]:
+        """Folders in which a dataset.json would speak of these scans."""
+        folders = [place for place in (self._place(), self.options.masks) if place is not None]
+        return list(dict.fromkeys(near for one in folders for near in (one, one.parent)))
 
     def _place(self) -> Path | None:
         """The folder of images, or the manifest."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -21,6 +20,8 @@ from cbirbench.datasets.scan_names import (
 )
 from cbirbench.errors import DataError
 from cbirbench.scans.dicom_files import SeriesFiles, find_series
+from cbirbench.scans.folder_walk import is_hidden, walked
+from cbirbench.scans.volume import unreadable
 
 Ignored = tuple[Path, str]
 """A path and why it is no scan and no mask; the reason begins with `DAMAGED` where it might have been one."""
@@ -88,10 +89,10 @@ def contents_of(root: Path, *, apart: Path | None = None, all_masks: bool = Fals
         all_masks: Whether all files of volumes are masks, whatever they are called.
 
     Raises:
-        DataError: A file may not be read.
+        DataError: The folder cannot be listed.
     """
     elsewhere = apart if apart is not None and _below(apart, root) else None
-    damaged: list[DataError] = []
+    damaged: dict[Path, DataError] = {}
     series = [
         one
         for one in find_series(root, damaged=damaged)
@@ -134,26 +135,33 @@ def place_of(root: Path, path: Path) -> PurePath:
 
 
 def _files(root: Path, elsewhere: Path | None) -> tuple[list[Path], list[Ignored]]:
-    """Files below a folder, linked folders followed once each; hidden ones are ignored."""
+    """Files below a folder; hidden ones and folders that cannot be listed are ignored."""
     found: list[Path] = []
     ignored: list[Ignored] = []
-    seen = set() if elsewhere is None else {os.path.realpath(elsewhere)}
-    for folder, below, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            below.clear()
-            continue
-        seen.add(real)
-        for name in sorted([*names, *(name for name in below if name.startswith("."))]):
-            path = Path(folder, name)
-            if name.startswith("."):
+
+    def not_listed(folder: Path, error: OSError) -> None:
+        why = unreadable(folder, error)
+        if folder == root:
+            raise why
+        ignored.append((folder, f"{DAMAGED}{why.problem}"))
+
+    for folder, names in walked(root, not_listed, apart=elsewhere):
+        for name in names:
+            path = folder / name
+            if is_hidden(name):
                 ignored.append((path, "hidden"))
-            elif not path.exists():
+            elif _leads_nowhere(path):
                 ignored.append((path, f"{DAMAGED}a link into nowhere"))
             else:
                 found.append(path)
-        below[:] = sorted(name for name in below if not name.startswith("."))
     return found, ignored
+
+
+def _leads_nowhere(path: Path) -> bool:
+    try:
+        return path.is_symlink() and not path.exists()
+    except OSError:  # its folder lets nobody in: opening it says so
+        return False
 
 
 def _below(path: Path, folder: Path) -> bool:
@@ -164,10 +172,9 @@ def _is_volume(path: Path) -> bool:
     return path.name.lower().endswith(VOLUME_ENDINGS)
 
 
-def _why_not(path: Path, headers: set[tuple[Path, str]], damaged: Iterable[DataError]) -> str:
-    broken = next((error.problem for error in damaged if str(path) in error.problem), "")
-    if broken:
-        return f"{DAMAGED}{broken}"
+def _why_not(path: Path, headers: set[tuple[Path, str]], damaged: Mapping[Path, DataError]) -> str:
+    if path in damaged:
+        return f"{DAMAGED}{damaged[path].problem}"
     stem = path.name.removesuffix(".gz").rpartition(".")[0]
     if (path.parent, stem) in headers:
         return "the voxels of the header beside it"

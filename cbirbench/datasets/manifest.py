@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Literal
 
-from cbirbench.datasets.scan_names import VOLUME_ENDINGS, unique, volume_id
-from cbirbench.datasets.slice_labels import SLICE_COLUMNS, labels_of
-from cbirbench.datasets.text_tables import TextRow, at_lines, listing, read_table
-from cbirbench.errors import DataError, UsageError
+from cbirbench.datasets.scan_names import VOLUME_ENDINGS, stem_of, unique, volume_id
+from cbirbench.datasets.slice_labels import labels_of, read_labelled
+from cbirbench.datasets.text_tables import TextRow, at_lines, listing
+from cbirbench.errors import DataError, DataWarning, UsageError
+from cbirbench.scans.dicom_files import pseudonym
 from cbirbench.scans.geometry import orientation
 
 Split = Literal["gallery", "query", ""]
 
 REQUIRED = ("patient", "image")
-OPTIONAL = ("study", "mask", "split", "orientation", "series", "slice", "label")
+OPTIONAL = ("study", "mask", "split", "orientation", "series")
 
 _SPLITS: dict[str, Split] = {
     "gallery": "gallery",
@@ -35,7 +37,7 @@ class ManifestScan:
 
     Attributes:
         line: The line that names it first.
-        volume_id: Unique in the manifest: the image's path as it stands there, without endings and with ``_``
+        volume_id: Unique in the manifest: the image's path below it, without endings and with ``_``
             for ``/``; of DICOM patient, study and the series' pseudonym.
         patient_id: As given.
         study_id: As given; the `volume_id` where the manifest says none.
@@ -43,7 +45,7 @@ class ManifestScan:
         mask: Its mask's file; None where the manifest names none.
         split: On which side it is; empty where the manifest has no such column.
         orientation: Where its stored axes point, whatever the file says; empty to take the file's word.
-        series: The DICOM series, where the folder holds several.
+        series: The DICOM series' pseudonym, where the folder holds several.
         labels: The label of each slice that the manifest gives one.
     """
 
@@ -59,16 +61,17 @@ class ManifestScan:
     labels: Mapping[int, int] = field(default_factory=dict)
 
 
-def read_manifest(path: Path) -> list[ManifestScan]:
+def read_manifest(path: Path, organ: str = "") -> list[ManifestScan]:
     """Read a manifest and check it.
 
     Columns: ``patient`` and ``image``, and where they serve ``study``, ``mask``, ``split`` (``gallery`` or
     ``query``; ``train`` and ``test`` mean the same), ``orientation`` (``LPS``, for a file that is wrong about
     it), ``series`` (for a folder of several), and ``slice`` with ``label`` for labels of single slices, one
-    row a slice. Paths are relative to the manifest.
+    row a slice. Paths are relative to the manifest. Labels of a scan that has a mask are warned of.
 
     Args:
         path: A CSV file in UTF-8 or a Parquet file. Everything is text: patient ``007`` stays ``007``.
+        organ: The target organ; a column of labels may be called so, see `read_labelled`.
 
     Returns:
         The scans in the order of their first rows.
@@ -77,7 +80,7 @@ def read_manifest(path: Path) -> list[ManifestScan]:
         DataError: It cannot be read, lacks a column or has a faulty row; a file is not there; a scan is named
             twice; or a patient is on both sides of the split.
     """
-    rows = read_table(path, required=REQUIRED, optional=OPTIONAL, aliases=SLICE_COLUMNS)
+    rows = read_labelled(path, organ, required=REQUIRED, optional=OPTIONAL)
     for column in REQUIRED:
         empty = [row.line for row in rows if not row.cells[column]]
         if empty:
@@ -88,13 +91,22 @@ def read_manifest(path: Path) -> list[ManifestScan]:
             f"{path} has only one of the columns slice and label.", "Labels of slices need both of them."
         )
     splits = _splits(path, rows)
-    groups: dict[tuple[str, str], list[TextRow]] = {}
+    groups: dict[tuple[Path, str], list[TextRow]] = {}
     for row in rows:
-        groups.setdefault((str(_path(path, row.cells["image"])), row.cells.get("series", "")), []).append(row)
+        image = _path(path, row.cells["image"]).resolve()  # one scan, in whatever way it is spelt
+        groups.setdefault((image, _series(row)), []).append(row)
     names = unique(_name(path, of_scan[0]) for of_scan in groups.values())
     scans = [_scan(path, name, of_scan, splits) for name, of_scan in zip(names, groups.values(), strict=True)]
     _check_files(path, scans)
     _check_patients(path, scans)
+    both = [scan.line for scan in scans if scan.mask is not None and scan.labels]
+    if both:
+        warnings.warn(
+            f"{path} gives {len(both)} scans both a mask and labels of slices, first on {at_lines(both)}: "
+            "the mask counts, and the labels are not used.",
+            DataWarning,
+            stacklevel=2,
+        )
     return scans
 
 
@@ -139,7 +151,7 @@ def _scan(path: Path, name: str, rows: Sequence[TextRow], splits: Mapping[int, S
         mask=_path(path, mask) if mask else None,
         split=splits[first.line],
         orientation=_orientation(path, first),
-        series=first.cells.get("series", ""),
+        series=_series(first),
         labels=labels_of(path, labelled),
     )
 
@@ -155,16 +167,20 @@ def _orientation(path: Path, row: TextRow) -> str:
 def _name(manifest: Path, row: TextRow) -> str:
     image = _path(manifest, row.cells["image"])
     if not image.name.lower().endswith(VOLUME_ENDINGS):  # paths of exported DICOM often bear names
-        series = row.cells.get("series", "")
-        if series and not series.startswith("series-"):
-            from cbirbench.scans.dicom_files import pseudonym
+        return "_".join(filter(None, (row.cells["patient"], row.cells.get("study", ""), _series(row))))
+    if (
+        image.is_relative_to(manifest.parent)
+        and ".." not in (below := image.relative_to(manifest.parent)).parts
+    ):
+        return volume_id(PurePath(below))
+    # Where scans lie elsewhere, their path says nothing of them that belongs into results.
+    return "_".join(filter(None, (row.cells["patient"], row.cells.get("study", ""), stem_of(image.name))))
 
-            series = pseudonym("series", series)
-        return "_".join(filter(None, (row.cells["patient"], row.cells.get("study", ""), series)))
-    if image.is_relative_to(manifest.parent):
-        image = image.relative_to(manifest.parent)
-    parts = [part for part in image.parts if part not in (image.anchor, "..")]
-    return volume_id(PurePath(*parts))
+
+def _series(row: TextRow) -> str:
+    """The pseudonym of the series that a row names by it or by its identifier; empty where it names none."""
+    series = row.cells.get("series", "")
+    return pseudonym("series", series) if series and not series.startswith("series-") else series
 
 
 def _path(manifest: Path, text: str) -> Path:

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from cbirbench.datasets.dataset_json import listed_files, listed_names
-from cbirbench.datasets.scan_names import numeric_order
+from cbirbench.datasets.dataset_json import listed_files, listed_names, says_synthetic
 from cbirbench.datasets.scan_options import files_fingerprint, read_drawn
 from cbirbench.datasets.scan_slices import ScanIdentity
 from cbirbench.datasets.task_options import Task, TaskOptions, options_of, window_defaults
 from cbirbench.downloads.archives import ARCHIVES, DATA_VARIABLE, default_data_folder, is_task_folder
 from cbirbench.errors import DataError, UsageError
 from cbirbench.interfaces import Options, Source
+from cbirbench.numeric_order import numeric_order
 from cbirbench.scans.volume import READER_VERSION
 from cbirbench.slices import Slices
 
@@ -48,7 +48,6 @@ class TaskBenchmark:
     task: ClassVar[Task]
     options_type: ClassVar[type[Options]] = TaskOptions
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    synthetic: ClassVar[bool] = False
 
     def __init_subclass__(cls, task: Task, **rest: Any) -> None:
         super().__init_subclass__(**rest)
@@ -59,6 +58,11 @@ class TaskBenchmark:
 
     def __init__(self, options: Any) -> None:
         self.options: TaskOptions = options
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether dataset.json says that a program made the scans."""
+        return says_synthetic(self._task_folder() / "dataset.json")
 
     @property
     def structures(self) -> Mapping[int, str]:

@@ -10,17 +10,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cbirbench.datasets.discovery import DAMAGED, find_scans
-from cbirbench.datasets.manifest import Split, read_manifest
-from cbirbench.datasets.scan_names import VOLUME_ENDINGS, stem_of
+from cbirbench.datasets.manifest import ManifestScan, Split, read_manifest
+from cbirbench.datasets.scan_names import stem_of
 from cbirbench.datasets.scan_options import files_of
 from cbirbench.datasets.slice_labels import find_labels, read_slice_labels
-from cbirbench.datasets.text_tables import TABLE_ENDINGS, listing
-from cbirbench.errors import DataWarning, UsageError
+from cbirbench.datasets.text_tables import TABLE_ENDINGS, at_lines, listing
+from cbirbench.errors import DataError, DataWarning, UsageError
+from cbirbench.scans.dicom_files import SeriesFiles, find_series
 from cbirbench.scans.dicom_headers import numbers_of, read_header, sequence_of, text_of
+from cbirbench.scans.volumes import segmentation_file
 
 _HOW_TO_LABEL = (
     "Give masks with --set folder.masks=DIR, or labels of slices with --set folder.labels=FILE: a CSV with "
-    "the columns case, slice and label. A manifest can name both."
+    "the columns case, slice and label. A manifest can name both. A cohort of --queries has them in its "
+    "folder (images and masks, or slice_labels.csv) or in a manifest."
 )
 
 
@@ -34,7 +37,7 @@ class OwnScan:
         study_id: The examination.
         image: The file, or the folder of a DICOM series.
         mask: Its mask's file; None where there is none.
-        series: The DICOM series, where the folder holds several.
+        series: The DICOM series' pseudonym; empty for files.
         orientation: Where its stored axes point, whatever the file says.
         split: On which side a manifest has it; empty where none says.
         labels: Label by slice, of scans without masks.
@@ -77,7 +80,7 @@ def usable_scans(
         scans = _found(place, masks, patient_pattern)
         labels = labels or find_labels(place)
     elif place.is_file() and place.suffix.lower() in TABLE_ENDINGS:
-        scans = _named(place)
+        scans = _named(place, organ)
     else:
         what = "is neither a folder nor a manifest" if place.exists() else "is not there"
         raise UsageError(
@@ -101,25 +104,26 @@ def usable_scans(
 
 
 def segment_names(masks: Iterable[Path]) -> dict[int, str]:
-    """What the DICOM SEG files among some masks call their segments, by number.
+    """What the DICOM SEG files among some masks, or in folders among them, call their segments, by number.
 
     Numbers that two files give to different structures bear no name, and are warned of: what is counted as
     target goes by number.
 
     Raises:
-        DataError: The header of a DICOM SEG cannot be read.
+        DataError: The header of a DICOM SEG cannot be read, or a folder holds none or several.
     """
     names: dict[int, str] = {}
     differing: dict[int, str] = {}
     for path in masks:
-        if path.name.lower().endswith(VOLUME_ENDINGS):
+        file = segmentation_file(path)
+        if file is None:
             continue
-        header = read_header(path, ("SegmentSequence",))
-        for item in sequence_of(path, header, "SegmentSequence"):
-            number = int(numbers_of(path, item, "SegmentNumber")[0])
-            label = text_of(path, item, "SegmentLabel")
+        header = read_header(file, ("SegmentSequence",))
+        for item in sequence_of(file, header, "SegmentSequence"):
+            number = int(numbers_of(file, item, "SegmentNumber")[0])
+            label = text_of(file, item, "SegmentLabel")
             if label and names.setdefault(number, label).lower() != label.lower():
-                differing[number] = f"{number} is {names[number]!r} and, in {path}, {label!r}"
+                differing[number] = f"{number} is {names[number]!r} and, in {file}, {label!r}"
     if differing:
         _warn(
             f"DICOM SEG files number their segments differently: {listing(differing.values())}. Targets go "
@@ -158,23 +162,47 @@ def _found(folder: Path, masks: Path | None, patient_pattern: str) -> list[OwnSc
     ]
 
 
-def _named(manifest: Path) -> list[OwnScan]:
-    return [
-        OwnScan(
-            volume_id=scan.volume_id,
-            patient_id=scan.patient_id,
-            study_id=scan.study_id,
-            image=scan.image,
-            mask=scan.mask,
-            series=scan.series,
-            orientation=scan.orientation,
-            split=scan.split,
-            labels=scan.labels,
-            names=_names(scan.volume_id, scan.image, manifest.parent),
-            files=files_of(scan.image),
+def _named(manifest: Path, organ: str) -> list[OwnScan]:
+    indexed: dict[Path, list[SeriesFiles]] = {}  # a folder that many rows name is searched once
+    lines: dict[Path, int] = {}
+    scans = []
+    for scan in read_manifest(manifest, organ):
+        own = _own_series(scan, indexed)
+        if own is not None:
+            first = lines.setdefault(own.files[0].resolve(), scan.line)
+            if first != scan.line:
+                raise DataError(
+                    f"{manifest} names the series {own.uid} more than once, {at_lines([first, scan.line])}.",
+                    "Keep one row a scan, or name it in the same way in all rows.",
+                )
+        scans.append(
+            OwnScan(
+                volume_id=scan.volume_id,
+                patient_id=scan.patient_id,
+                study_id=scan.study_id,
+                image=scan.image,
+                mask=scan.mask,
+                series=scan.series if own is None else own.uid,
+                orientation=scan.orientation,
+                split=scan.split,
+                labels=scan.labels,
+                names=_names(scan.volume_id, scan.image, manifest.parent),
+                files=files_of(scan.image) if own is None else own.files,
+                sorted_out=own is not None,
+            )
         )
-        for scan in read_manifest(manifest)
-    ]
+    return scans
+
+
+def _own_series(scan: ManifestScan, indexed: dict[Path, list[SeriesFiles]]) -> SeriesFiles | None:
+    """The series that a row of a manifest means; None where it is no folder, or opening it will say why."""
+    if not scan.image.is_dir():
+        return None
+    folder = scan.image.resolve()
+    if folder not in indexed:
+        indexed[folder] = find_series(scan.image)
+    found = [one for one in indexed[folder] if (one.uid == scan.series if scan.series else one.scan)]
+    return found[0] if len(found) == 1 else None
 
 
 def _patient(pattern: str, volume_id: str) -> str:

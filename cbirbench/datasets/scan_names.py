@@ -1,4 +1,4 @@
-"""What names of files and folders say: numeric order, endings, and the words that mark images and masks."""
+"""What names of files and folders say: endings, and the words that mark images and masks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 IMAGE_FOLDERS = frozenset(
     {"imagestr", "imagests", "images", "image", "imgs", "img", "ct", "cts", "volumes", "scans"}
 )
-"""Folders, in lower case, that hold images where one of `MASK_FOLDERS` stands beside them."""
+"""Folders, in lower case, that hold images: they tell them from masks, and say nothing of the patient."""
 
 MASK_FOLDERS = frozenset(
     {
@@ -72,11 +72,6 @@ _MASK_END = re.compile(rf"(.+)[-_. ]({'|'.join(_MASK_WORDS)})", re.IGNORECASE)
 _WORD_FIRST = re.compile(
     rf"({'|'.join(sorted(_IMAGE_WORDS | _MASK_WORDS, key=len))})[-_. ](.+)", re.IGNORECASE
 )
-
-
-def numeric_order(name: str) -> tuple[tuple[int | str, ...], str]:
-    """Sort key by which liver_2 comes before liver_10."""
-    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)), name
 
 
 def stem_of(name: str) -> str:

@@ -51,8 +51,8 @@ class ScanOptions(Options):
     )
     mask_grid: Literal["own", "image"] = option(
         "own",
-        description="Where a mask's voxels lie: as its own affine says, which must then be the image's, or "
-        "as the image's does whatever its own says.",
+        description="Where a mask's voxels lie: own: as its affine says, which must then be the image's; "
+        "image: where the two differ, as the image's voxels that are stored at the same place in the file.",
         source="ours",
     )
 
@@ -121,13 +121,13 @@ class ScanOptions(Options):
     def open_mask(self, path: Path, image: Volume, *, orientation: str = "") -> Volume:
         """Open the mask of a scan that `open_image` opened with the same orientation.
 
-        A mask beside a scan whose axes were put right is stored as that scan is, and so put right with it.
+        A mask beside a scan whose axes were put right is put right with it.
 
         Raises:
-            DataError: It cannot be read.
+            DataError: It cannot be read, or which of its voxels belong to which of the scan's is not known.
         """
         put_right = bool(orientation) or (bool(self.unstated_orientation) and not image.stated)
-        return open_mask(path, image, as_image=put_right or self.mask_grid == "image")
+        return open_mask(path, image, put_right=put_right, as_image=self.mask_grid == "image")
 
 
 def read_drawn(scan: ScanIdentity, image: Volume, mask: Volume, drawing: Drawing) -> Slices:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cbirbench.datasets.text_tables import TextRow, at_lines, read_table
-from cbirbench.errors import DataError
+from cbirbench.errors import DataError, DataWarning
 
 LABEL_FILES = ("slice_labels.csv", "labels.csv")
 """Tables of slice labels that are looked for beside scans."""
@@ -14,8 +15,10 @@ LABEL_FILES = ("slice_labels.csv", "labels.csv")
 UNSURE = "-1"
 """The label of a slice that is left out."""
 
-SLICE_COLUMNS = {"slice_k": "slice", "z": "slice", "z_index": "slice", "liver": "label"}
-"""Other names of the columns ``slice`` and ``label``."""
+UNNAMED_ORGAN = "target organ"
+"""What the target is called where nobody says."""
+
+_SLICE_COLUMNS = {"slice_k": "slice", "z": "slice", "z_index": "slice"}
 
 _CASE_COLUMNS = {"volume": "case", "volume_id": "case", "image": "case"}
 
@@ -23,9 +26,10 @@ _CASE_COLUMNS = {"volume": "case", "volume_id": "case", "image": "case"}
 def read_slice_labels(path: Path, organ: str = "") -> dict[str, dict[int, int]]:
     """Read a table of slice labels: columns ``case``, ``slice`` and ``label``.
 
-    ``volume`` and ``image`` mean ``case``; ``slice_k`` and ``z`` mean ``slice``; ``liver`` or the target
-    organ's name means ``label``. Slices are counted from 0, the most inferior. A label is 1 where the slice
-    shows the target organ, 0 where it does not, and -1 where nobody can tell: such a slice is left out.
+    ``volume`` and ``image`` mean ``case``; ``slice_k`` and ``z`` mean ``slice``; which column means
+    ``label`` is for `read_labelled` to say. Slices are counted from 0, the most inferior. A label is 1 where
+    the slice shows the target organ, 0 where it does not, and -1 where nobody can tell: such a slice is left
+    out.
 
     Args:
         path: A CSV or Parquet file.
@@ -37,14 +41,69 @@ def read_slice_labels(path: Path, organ: str = "") -> dict[str, dict[int, int]]:
     Raises:
         DataError: The file cannot be read, lacks a column, or a row is wrong or there twice.
     """
-    aliases = {organ.lower(): "label", **_CASE_COLUMNS, **SLICE_COLUMNS}
-    rows = read_table(path, required=("case", "slice", "label"), optional=(), aliases=aliases)
+    rows = read_labelled(path, organ, required=("case", "slice"), aliases=_CASE_COLUMNS)
+    if "label" not in rows[0].cells:
+        raise DataError(
+            f"{path} has no column 'label', nor one called as the organ is, {organ or UNNAMED_ORGAN!r}.",
+            "Name the column that says which slices show the organ label, or the organ as the column.",
+        )
     cases: dict[str, list[TextRow]] = {}
     for row in rows:
         if not row.cells["case"]:
             raise DataError(f"{path}, line {row.line}, names no case.", "Name the scan in each row.")
         cases.setdefault(row.cells["case"], []).append(row)
     return {case: labels_of(path, of_case) for case, of_case in cases.items()}
+
+
+def read_labelled(
+    path: Path,
+    organ: str,
+    *,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    aliases: Mapping[str, str] | None = None,
+) -> list[TextRow]:
+    """Read a table that may have labels of slices.
+
+    The labels are those of the column that is called as the target organ is, else of ``label``, else, where
+    the organ is the liver or has no name, of ``liver``; further ones of these are warned of.
+
+    Args:
+        path: A CSV or Parquet file.
+        organ: The target organ.
+        required: Columns that it must have.
+        optional: Columns that it may have besides.
+        aliases: Other names of columns, and what they stand for.
+
+    Returns:
+        Its rows; the labels are in the column ``label`` where it has any.
+
+    Raises:
+        DataError: See `read_table`.
+    """
+    own = organ.strip().lower() or UNNAMED_ORGAN
+    named = ["label", "liver"] if own in ("liver", UNNAMED_ORGAN) else ["label"]
+    known = {*required, *optional, *(aliases or {}), *_SLICE_COLUMNS, "slice"}
+    wanted = list(dict.fromkeys(name for name in (own, *named) if name not in known))
+    rows = read_table(
+        path,
+        required=required,
+        optional=[*optional, *(["slice"] if "slice" not in required else []), *wanted],
+        aliases={**(aliases or {}), **_SLICE_COLUMNS},
+    )
+    there = [name for name in wanted if name in rows[0].cells]
+    if len(there) > 1:
+        warnings.warn(
+            f"{path}: labels are those of the column {there[0]}, not of {' or '.join(there[1:])}.",
+            DataWarning,
+            stacklevel=3,
+        )
+    return [_with_label(row, there) for row in rows] if there else rows
+
+
+def _with_label(row: TextRow, columns: Sequence[str]) -> TextRow:
+    rest = {name: cell for name, cell in row.cells.items() if name not in columns}
+    return TextRow(row.line, {**rest, "label": row.cells[columns[0]]})
 
 
 def labels_of(path: Path, rows: Iterable[TextRow]) -> dict[int, int]:

@@ -55,7 +55,7 @@ def inventory() -> list[Entry]:
             "",
             None,
             "yours",
-            "cbirbench run folder --set folder.images=DIR --set folder.masks=DIR",
+            "cbirbench run folder --data DIR",
         ),
     ]
     shown = {entry.benchmark for entry in entries}

@@ -48,7 +48,8 @@ def _opening(seen: Mapping[str, Any], board: Scoreboard) -> list[str]:
         f"{data['query_slices']} query slices ({data['query_volumes']} scans, {board.patients} patients) of "
         f"an external cohort, each looked up among {where}."
     ]
-    warnings = [patients_warning(board), runs_warning(board), *explanation_warnings(board)]
+    warnings = [*data.get("alarms", ()), patients_warning(board), runs_warning(board)]
+    warnings += explanation_warnings(board)
     if data.get("leakage"):
         warnings += leakage_findings(data["leakage"])
     for warning in filter(None, warnings):

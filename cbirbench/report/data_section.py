@@ -37,7 +37,7 @@ def _leakage(found: Mapping[str, Any]) -> list[str]:
 
 def _facts(data: Mapping[str, Any]) -> list[str]:
     """A table of what was read, then the warnings of its scans."""
-    beside = ("warnings", "leakage", "explanations", "figures", "scores", "queries", "significance")
+    beside = ("warnings", "alarms", "leakage", "explanations", "figures", "scores", "queries", "significance")
     lines = pairs({key: value for key, value in data.items() if key not in beside})
     warnings = data.get("warnings") or ()
     if warnings:

@@ -50,6 +50,7 @@ def report(
     ]
     board = boards[0]
     explained = explanation_section(summary, board)
+    notes = summary.get("notes") or ()
     sections = [
         _opening(summary, board, training),
         ["## Scores", "", *score_table(board)],
@@ -65,6 +66,7 @@ def report(
             if CURVES_TABLE in summary.get("files", ())
             else []
         ),
+        *([["## Notes", "", *(f"- {inline(note)}" for note in notes)]] if notes else []),
         ["## Data", "", *data_section(summary)],
         ["## Extractors and their options", "", *_extractors(summary)],
         ["## Versions, hardware, command", "", *_circumstances(summary)],
@@ -89,7 +91,8 @@ def _opening(summary: Mapping[str, Any], board: Scoreboard, training: pd.DataFra
         f"({data['gallery_volumes']} scans), nearest first by {inline(summary['distance'])} distance, "
         f"by the features of: {names}."
     )
-    warnings = [patients_warning(board), runs_warning(board), *training_warnings(training)]
+    warnings = [*data.get("alarms", ()), patients_warning(board), runs_warning(board)]
+    warnings += training_warnings(training)
     warnings += explanation_warnings(board)
     if data.get("leakage"):
         warnings += leakage_findings(data["leakage"])

@@ -79,7 +79,8 @@ def notes(
         texts += _on_a_profile(reported, columns[profile], board)
     lines = [Note(text) for text in texts]
     if "released-code" not in columns and not (reported.external and not cohort):
-        command = fill_command(column, "released-code", [row.extractor for row in reported.rows])
+        lacking = [row.extractor for row in reported.rows]
+        command = fill_command(column, "released-code", lacking, cohort)
         lines.append(
             Note("No run with profile released-code was given; this would add its columns:", command)
         )

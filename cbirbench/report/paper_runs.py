@@ -161,12 +161,24 @@ def _explanations(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any] | No
     }
 
 
-def fill_command(like: Column, profile: str, extractors: Sequence[str]) -> str:
-    """The command whose run would fill missing cells: same data, rules and backbone as the runs at hand."""
+def fill_command(like: Column, profile: str, extractors: Sequence[str], cohort: str = "") -> str:
+    """The command whose run would fill missing cells: same data, rules and backbone as the runs at hand.
+
+    Args:
+        like: The runs at hand.
+        profile: The profile to run.
+        extractors: The extractors that are missing.
+        cohort: The external cohort that the table is of; empty for the benchmark's own queries.
+    """
     benchmark = str(like.summary["benchmark"]["name"])
     command = ["cbirbench", "run", benchmark, "--extractors", ",".join(extractors), "--profile", profile]
     if "--data" in str(like.summary.get("command", "")):
         command += ["--data", "DIR"]
+    if cohort:
+        command += ["--queries", f"{cohort}=PATH"]
+        entries = like.summary.get("cohorts") or ()
+        if any(entry["name"] == cohort and entry.get("gallery") == "self" for entry in entries):
+            command += ["--gallery", "self"]
     if like.summary.get("seed"):
         command += ["--seed", str(like.summary["seed"])]
     given: dict[str, str] = {}

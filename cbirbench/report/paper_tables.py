@@ -81,7 +81,10 @@ def _score_table(reported: ReportedTable, columns: Mapping[str, Column], cohort:
             if absent:
                 cells += [Cell(DASH)] * len(shown)
             else:
-                own = (_own_cell(reported, row, family, name, columns, boards, footnotes) for name in shown)
+                own = (
+                    _own_cell(reported, row, family, name, columns, boards, footnotes, cohort)
+                    for name in shown
+                )
                 cells += own
             figure = row.figures[family]
             letters = footnotes.letters_of(*(Note(FLAWS[flaw]) for flaw in figure.flaws))
@@ -145,6 +148,7 @@ def _own_cell(
     columns: Mapping[str, Column],
     boards: Mapping[str, Scoreboard],
     footnotes: Footnotes,
+    cohort: str,
 ) -> Cell:
     """A cell of ours; a dash with the command that would fill it where there is no such score."""
     metric, board = METRIC_OF[profile][family], boards.get(profile)
@@ -158,12 +162,12 @@ def _own_cell(
         else:
             lacking = [item.extractor for item in reported.rows]
             text = f"The runs with profile {profile} computed no {heading(metric)}; this does:"
-        note = Note(text, fill_command(like, profile, lacking))
+        note = Note(text, fill_command(like, profile, lacking, cohort))
         return Cell(DASH, letters=footnotes.letters_of(note))
     about = []
     if score.runs == 0:
         text = f"{row.extractor} has no {heading(metric)} in the runs that were given; this makes one:"
-        about.append(Note(text, fill_command(like, profile, [row.extractor])))
+        about.append(Note(text, fill_command(like, profile, [row.extractor], cohort)))
     weights = (like.extractors[row.extractor].get("options") or {}).get("weights", "imagenet")
     if weights != "imagenet":
         text = f"Not from ImageNet's weights: this run's {row.extractor} has weights={plain(weights)}."

@@ -8,22 +8,25 @@ list of identifiers can find theirs again, so pseudonyms are no anonymisation.
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import os
+import stat
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from cbirbench.errors import DataError
 from cbirbench.scans.dicom_headers import (
+    identifier_of,
     is_localizer,
     is_screen,
     read_header,
     sequence_of,
-    text_of,
+    word_of,
 )
+from cbirbench.scans.folder_walk import is_hidden, walked
 from cbirbench.scans.volume import unreadable
 
 _DIGITS = 10
@@ -88,33 +91,38 @@ def pseudonym(kind: str, identifier: str) -> str:
     return f"{kind}-{digest[:_DIGITS]}"
 
 
-def find_series(folder: Path, *, damaged: list[DataError] | None = None) -> list[SeriesFiles]:
-    """Find the DICOM series in a folder and all below it; files of other kinds are passed over.
+def find_series(folder: Path, *, damaged: dict[Path, DataError] | None = None) -> list[SeriesFiles]:
+    """Find the DICOM series in a folder and all below it; hidden files and other kinds are passed over.
 
     Only headers are read. Files without SeriesInstanceUID are one series where they share folder and frame of
-    reference.
+    reference. Such a series is known by its folder's path below the one that is searched, and so are its
+    study and patient where nothing else tells them: searched from further above, it has another pseudonym.
 
     Args:
         folder: Where to look.
-        damaged: Takes what is wrong with files whose header cannot be read, and they are left out; None to
-            raise it.
+        damaged: Takes what is wrong with folders that cannot be listed and files whose header cannot be
+            read, and they are left out; None to raise it.
 
     Returns:
         Series in the order of their first file.
 
     Raises:
-        DataError: The header of a DICOM file cannot be read.
+        DataError: A folder cannot be listed, or the header of a DICOM file cannot be read.
     """
+
+    def left_out(path: Path, error: DataError) -> None:
+        if damaged is None:
+            raise error
+        damaged[path] = error
+
     groups: dict[tuple[str, ...], list[_Header]] = defaultdict(list)
-    for path in _files_below(folder):
+    for path in _files_below(folder, left_out):
         try:
-            if not is_dicom(path):
+            if not (_is_file(path) and is_dicom(path)):
                 continue
-            header = _indexed(path)
+            header = _indexed(folder, path)
         except DataError as error:
-            if damaged is None:
-                raise
-            damaged.append(error)
+            left_out(path, error)
             continue
         groups[header.patient, header.study, header.series, header.modality].append(header)
     found = [
@@ -159,37 +167,43 @@ def is_dicom(path: Path) -> bool:
     return "SOPClassUID" in header or "Modality" in header
 
 
-def _indexed(path: Path) -> _Header:
+def _indexed(root: Path, path: Path) -> _Header:
     header = read_header(path, _INDEX_TAGS)
-    frame = text_of(path, header, "FrameOfReferenceUID")
-    series = text_of(path, header, "SeriesInstanceUID") or f"{frame}/{path.parent.name}"
-    study = text_of(path, header, "StudyInstanceUID") or frame or series
-    modality = text_of(path, header, "Modality").upper()
+    frame = identifier_of(path, header, "FrameOfReferenceUID")
+    series = identifier_of(path, header, "SeriesInstanceUID") or f"{frame}/{_place(root, path.parent)}"
+    study = identifier_of(path, header, "StudyInstanceUID") or frame or series
+    modality = word_of(path, header, "Modality")
     return _Header(
         path=path,
-        patient=pseudonym("patient", text_of(path, header, "PatientID") or study),
+        patient=pseudonym("patient", identifier_of(path, header, "PatientID") or study),
         study=pseudonym("study", study),
         series=pseudonym("series", series),
         modality=modality,
         scan=modality == "CT" and not is_localizer(path, header) and not is_screen(path, header),
         marks=tuple(
-            pseudonym("series", text_of(path, item, "SeriesInstanceUID"))
+            pseudonym("series", identifier_of(path, item, "SeriesInstanceUID"))
             for item in sequence_of(path, header, "ReferencedSeriesSequence")
         ),
     )
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Files in order of their paths; linked folders are followed, once each."""
-    seen: set[str] = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        for name in sorted(names):
-            path = Path(root, name)
-            if path.is_file():  # no link into nowhere, no device
-                yield path
+def _place(root: Path, folder: Path) -> str:
+    """The path of a folder below another one, of which itself the name: as when searched from just above."""
+    place, name = folder.relative_to(root).parts, root.resolve().name
+    return "/".join((name, *place) if not place or place[0] == name else place)
+
+
+def _files_below(root: Path, left_out: Callable[[Path, DataError], None]) -> Iterator[Path]:
+    """What is no folder and not hidden, in order of paths."""
+    for folder, names in walked(root, lambda path, error: left_out(path, unreadable(path, error))):
+        yield from (folder / name for name in names if not is_hidden(name))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a path is a file: no link into nowhere, no device."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return False
+        raise unreadable(path, error) from None

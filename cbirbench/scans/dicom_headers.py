@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 # Headers are checked here, in our words: pydicom's own warnings would print the values that they find.
 config.settings.reading_validation_mode = config.IGNORE
 
+_CODE_WORD = re.compile("[A-Z0-9_ ]{1,16}")
+_LONGEST_TEXT = 100
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # pictures of a screen, such as dose reports
 
 
@@ -35,9 +39,10 @@ def read_header(path: Path, tags: Sequence[str]) -> Dataset:
     """
     try:
         # Files without preamble are read too; which encoding they have is then found out, and kept.
-        header = pydicom.dcmread(
-            path, force=True, specific_tags=list(tags), stop_before_pixels="PixelData" not in tags
-        )
+        with warnings.catch_warnings(action="ignore"):
+            header = pydicom.dcmread(
+                path, force=True, specific_tags=list(tags), stop_before_pixels="PixelData" not in tags
+            )
         syntax = header.file_meta.get("TransferSyntaxUID")
         if syntax and not isinstance(syntax, str):
             raise ValueError("several transfer syntaxes")
@@ -60,18 +65,47 @@ def value_of(path: Path, header: Dataset, keyword: str) -> Any:
         DataError: It is there and cannot be understood.
     """
     try:
-        value = header.get(keyword)
+        with warnings.catch_warnings(action="ignore"):  # such as of a character set, which they quote
+            value = header.get(keyword)
     except Exception:  # the texts of pydicom's errors may quote the file
-        raise DataError(
-            f"{path} has a {keyword} that cannot be understood.", "Export the file again."
-        ) from None
+        raise _not_understood(path, keyword) from None
     return None if value is None or value == "" else value
 
 
-def text_of(path: Path, header: Dataset, keyword: str) -> str:
-    """An element's value as text; empty where it is absent."""
+def identifier_of(path: Path, header: Dataset, keyword: str) -> str:
+    """An element's value as it is, to be compared and never to be shown; empty where it is absent."""
     value = value_of(path, header, keyword)
     return "" if value is None else str(value).strip(" \0")
+
+
+def text_of(path: Path, header: Dataset, keyword: str) -> str:
+    """An element's value as text that may be shown; empty where it is absent.
+
+    An element whose length is wrong holds those after it, the patient's name among them, with zero bytes
+    between.
+
+    Raises:
+        DataError: It is too long, of several values, not printable or like a person's name.
+    """
+    value = value_of(path, header, keyword)
+    if value is None:
+        return ""
+    text = value.strip(" \0") if isinstance(value, str) else "\0"
+    if len(text) > _LONGEST_TEXT or not text.isprintable() or "^" in text:
+        raise _not_understood(path, keyword)
+    return text
+
+
+def word_of(path: Path, header: Dataset, keyword: str) -> str:
+    """An element's value as a word of capitals, such as ``CT``; empty where it is absent.
+
+    Raises:
+        DataError: It is something else.
+    """
+    word = text_of(path, header, keyword).upper()
+    if word and not _CODE_WORD.fullmatch(word):
+        raise _not_understood(path, keyword)
+    return word
 
 
 def numbers_of(
@@ -112,7 +146,7 @@ def sequence_of(path: Path, header: Dataset, keyword: str) -> Sequence[Dataset]:
     if value is None:
         return ()
     if not isinstance(value, pydicom.Sequence):
-        raise DataError(f"{path} has a {keyword} that cannot be understood.", "Export the file again.")
+        raise _not_understood(path, keyword)
     return value
 
 
@@ -141,18 +175,24 @@ def functional_group(path: Path, header: Dataset, frame: int, keyword: str) -> D
 
 def sop_class(path: Path, header: Dataset) -> str:
     """SOPClassUID; where de-identification emptied it, as the file's meta information has it."""
-    return text_of(path, header, "SOPClassUID") or text_of(path, header.file_meta, "MediaStorageSOPClassUID")
+    return identifier_of(path, header, "SOPClassUID") or identifier_of(
+        path, header.file_meta, "MediaStorageSOPClassUID"
+    )
 
 
 def is_localizer(path: Path, header: Dataset) -> bool:
     """Whether an image is a localizer (scout, topogram), by its ImageType."""
-    return "LOCALIZER" in text_of(path, header, "ImageType").upper()
+    return "LOCALIZER" in identifier_of(path, header, "ImageType").upper()
 
 
 def is_screen(path: Path, header: Dataset) -> bool:
     """Whether an image is the picture of a screen, such as a dose report: secondary capture, or in colour."""
     captured = sop_class(path, header).startswith(_SECONDARY_CAPTURE)
     return captured or value_of(path, header, "SamplesPerPixel") not in (None, 1)
+
+
+def _not_understood(path: Path, keyword: str) -> DataError:
+    return DataError(f"{path} has a {keyword} that cannot be understood.", "Copy or export the file again.")
 
 
 def _syntax_found(header: Dataset) -> pydicom.uid.UID:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from cbirbench.errors import DataError
-from cbirbench.scans.dicom_headers import numbers_of, read_header
+from cbirbench.scans.dicom_headers import numbers_of, read_header, word_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +36,17 @@ PIXEL_TAGS = (
 """The elements that say how pixels are stored."""
 
 _STORED_PIXELS = (*PIXEL_TAGS, "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+_QUOTED = (
+    "SamplesPerPixel",
+    "PlanarConfiguration",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+)
 _DECODERS = {
     "JPEG-LS": "pyjpegls",
     "JPEG 2000": "pylibjpeg-openjpeg",
@@ -57,6 +69,7 @@ def decoded_frames(path: Path, frames: Sequence[int]) -> Iterator[NDArray[Any]]:
     bits = int(numbers_of(path, header, "BitsStored", default=(allocated,))[0])
     high = int(numbers_of(path, header, "HighBit", default=(bits - 1,))[0])
     signed = bool(numbers_of(path, header, "PixelRepresentation", default=(0,))[0])
+    _check_shown(path, header)
     for frame in frames:
         try:
             bare_bits = allocated == 1 and not syntax.is_encapsulated
@@ -65,7 +78,7 @@ def decoded_frames(path: Path, frames: Sequence[int]) -> Iterator[NDArray[Any]]:
             text = " ".join(str(error).split())
             missing = package_for(syntax)
             raise DataError(
-                f"The pixels of {path} ({UID(syntax).name}) cannot be decoded: {text[:300]}",
+                f"The pixels of {path} ({_name(syntax)}) cannot be decoded: {text[:300]}",
                 "Copy or export the file again"
                 + (f", or install {missing}." if missing and not _sure(syntax) else "."),
             ) from None
@@ -91,7 +104,6 @@ def check_decoder(path: Path, syntax: str) -> None:
     Raises:
         DataError: They cannot; the message names the package to install.
     """
-    name = UID(syntax).name
     try:
         if get_decoder(UID(syntax)).is_available:
             return
@@ -99,7 +111,7 @@ def check_decoder(path: Path, syntax: str) -> None:
         pass
     package = package_for(syntax)
     raise DataError(
-        f"{path} is compressed as {name}, for which no decoder is installed.",
+        f"{path} is compressed as {_name(syntax)}, for which no decoder is installed.",
         (f"Install {package} with pip, or decompress" if package else "Decompress")
         + " the files first, with DCMTK's dcmdjpeg or gdcmconv --raw for instance.",
     )
@@ -107,8 +119,22 @@ def check_decoder(path: Path, syntax: str) -> None:
 
 def package_for(syntax: str) -> str:
     """The package that decodes a transfer syntax; empty where none does or none is needed."""
-    name = UID(syntax).name
+    name = _name(syntax)
     return next((package for start, package in _DECODERS.items() if name.startswith(start)), "")
+
+
+def _check_shown(path: Path, header: Dataset) -> None:
+    """Check elements that decoders' errors may quote: of a wrong length, they hold others after them."""
+    word_of(path, header, "PhotometricInterpretation")
+    for keyword in _QUOTED:
+        numbers_of(path, header, keyword, default=(0,))
+
+
+def _name(syntax: str) -> str:
+    """What a transfer syntax is called; of one that is not known, its number, if it is one."""
+    uid = UID(syntax)
+    name = str(uid.name)
+    return name if name != uid or re.fullmatch("[0-9.]{1,64}", name) else "an unknown transfer syntax"
 
 
 def _sure(syntax: str) -> bool:

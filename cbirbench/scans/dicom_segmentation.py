@@ -18,11 +18,13 @@ from pydicom.dataset import Dataset
 from cbirbench.errors import DataError, DataWarning
 from cbirbench.scans.dicom_headers import (
     functional_group,
+    identifier_of,
     numbers_of,
     read_header,
     sequence_of,
     sop_class,
     text_of,
+    word_of,
 )
 from cbirbench.scans.dicom_pixels import check_decoder, decoded_frames
 from cbirbench.scans.dicom_series import LPS_TO_RAS, DicomSeries
@@ -236,7 +238,9 @@ def is_segmentation(path: Path) -> bool:
         DataError: Its header cannot be read.
     """
     header = read_header(path, ("SOPClassUID", "Modality"))
-    return sop_class(path, header) in _SEGMENTATION_CLASSES or text_of(path, header, "Modality") == "SEG"
+    return (
+        sop_class(path, header) in _SEGMENTATION_CLASSES or identifier_of(path, header, "Modality") == "SEG"
+    )
 
 
 def open_segmentation(
@@ -254,7 +258,7 @@ def open_segmentation(
     """
     header = read_header(path, _TAGS)
     check_decoder(path, header.file_meta.TransferSyntaxUID)
-    kind = text_of(path, header, "SegmentationType")
+    kind = word_of(path, header, "SegmentationType")
     if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
         raise DataError(
             f"{path} is a DICOM segmentation of type {kind or '(none)'}.",
@@ -273,7 +277,7 @@ def open_segmentation(
     frames = [_frame(path, header, place, kind) for place in range(count)]
     doubts = []
     if kind == "FRACTIONAL":
-        what = text_of(path, header, "SegmentationFractionalType").lower() or "fraction"
+        what = word_of(path, header, "SegmentationFractionalType").lower() or "fraction"
         doubts.append(f"{path} holds fractions ({what}): voxels of at least one half count as marked.")
     return DicomSegmentation(
         path=path,
@@ -285,7 +289,7 @@ def open_segmentation(
         frame_shape=(int(numbers_of(path, header, "Rows")[0]), int(numbers_of(path, header, "Columns")[0])),
         kind=kind,
         highest_fraction=float(numbers_of(path, header, "MaximumFractionalValue", default=(255,))[0]),
-        frame_of_reference=text_of(path, header, "FrameOfReferenceUID"),
+        frame_of_reference=identifier_of(path, header, "FrameOfReferenceUID"),
         any_frame_of_reference=any_frame_of_reference,
     )
 

@@ -18,7 +18,7 @@ from cbirbench.errors import DataError
 from cbirbench.scans.dicom_pixels import decoded_frames
 from cbirbench.scans.dicom_slices import Slice, slices_of
 from cbirbench.scans.geometry import Grid, check_affine
-from cbirbench.scans.volume import HIGHEST_AIR_HU, Volume, check_hu
+from cbirbench.scans.volume import HIGHEST_AIR_HU, ChosenSlices, Volume, check_hu
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,20 +85,14 @@ class DicomSeries(Volume):
 
     def read_hu(self, positions: Sequence[int]) -> NDArray[np.int16]:
         """See `Volume`; only the files of the chosen slices are read where slices are stored axially."""
-        axis = self.grid.axes[0]
-        wanted = np.sort(self.grid.stored_positions(positions))
-        read = [int(k) for k in wanted] if axis == 2 else list(range(len(self.slices)))
-        shape = list(self.grid.shape)
-        shape[axis] = len(wanted)
-        kept = np.empty(shape[::-1], dtype=np.int16).T
+        chosen = ChosenSlices(self.grid, positions)
+        read = chosen.planes(len(self.slices))
         ends = []
-        for place, hu in enumerate(self._read(read)):
+        for k, hu in zip(read, self._read(read), strict=True):
             ends.append((hu.min(), hu.max()))
-            with np.errstate(invalid="ignore"):  # what fits no int16 is refused below
-                whole = np.rint(hu).astype(np.int16).T
-            kept[:, :, place] = whole if axis == 2 else whole.take(wanted, axis=axis)
+            chosen.add(k, hu.T)
         self._check(ends, set(read))
-        return np.ascontiguousarray(self.grid.radiological_view(kept))
+        return chosen.hu
 
     def _read(self, places: Sequence[int]) -> Iterator[NDArray[np.float64]]:
         chosen = [self.slices[place] for place in places]

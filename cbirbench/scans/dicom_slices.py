@@ -12,13 +12,14 @@ from pydicom.dataset import Dataset
 from cbirbench.errors import DataError
 from cbirbench.scans.dicom_headers import (
     functional_group,
+    identifier_of,
     is_localizer,
     is_screen,
     numbers_of,
     read_header,
     sequence_of,
-    text_of,
     value_of,
+    word_of,
 )
 from cbirbench.scans.dicom_pixels import PIXEL_TAGS, check_decoder
 from cbirbench.slices import AIR_HU
@@ -94,7 +95,7 @@ class Slice:
 def slices_of(path: Path) -> list[Slice]:
     """The slices that a file holds; none in a localizer or a picture of a screen."""
     header = read_header(path, _TAGS)
-    modality = text_of(path, header, "Modality")
+    modality = word_of(path, header, "Modality")
     if modality != "CT":
         raise DataError(
             f"{path} is DICOM of modality {modality or '(none)'}, not CT: its values are not in HU.",
@@ -121,8 +122,8 @@ def _slice(path: Path, header: Dataset, frame: int) -> Slice:
         return numbers_of(path, group if keyword in group else header, keyword, count, default)
 
     transformation = functional_group(path, header, frame, _MACROS["RescaleType"])
-    unit = text_of(path, transformation, "RescaleType") or text_of(path, header, "RescaleType")
-    if unit.upper() not in _HU_TYPES:
+    unit = word_of(path, transformation, "RescaleType") or word_of(path, header, "RescaleType")
+    if unit not in _HU_TYPES:
         raise DataError(
             f"{path} holds values of type {unit}, no Hounsfield units.",
             "Give the series with RescaleType HU.",
@@ -140,7 +141,7 @@ def _slice(path: Path, header: Dataset, frame: int) -> Slice:
             f"{spacing.tolist()}, ImageOrientationPatient {directions.ravel().tolist()}.",
             "Export the series again.",
         )
-    uid = text_of(path, header, "SOPInstanceUID") or text_of(
+    uid = identifier_of(path, header, "SOPInstanceUID") or identifier_of(
         path, header.file_meta, "MediaStorageSOPInstanceUID"
     )
     between = abs(float(numbers("SpacingBetweenSlices", default=(0,))[0]))
@@ -156,7 +157,7 @@ def _slice(path: Path, header: Dataset, frame: int) -> Slice:
         slope=slope,
         intercept=intercept,
         padding=_padding(path, header),
-        frame_of_reference=text_of(path, header, "FrameOfReferenceUID"),
+        frame_of_reference=identifier_of(path, header, "FrameOfReferenceUID"),
     )
 
 

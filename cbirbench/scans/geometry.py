@@ -141,6 +141,18 @@ class Grid:
         turned = stored.transpose(self.axes)
         return turned[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
 
+    def stored_order(self, view: NDArray[Any]) -> NDArray[Any]:
+        """Undo `radiological_view`, without copying: what is written to the result appears in `view`.
+
+        Args:
+            view: Shape ``(slices, rows, columns)``; it may hold a part of the slices.
+
+        Returns:
+            The same voxels with the axes as stored.
+        """
+        turned = view[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
+        return turned.transpose(np.argsort(self.axes))
+
     def stored_positions(self, positions: Any) -> NDArray[np.intp]:
         """Where slices of the view lie along the stored slice axis."""
         asked = np.asarray(positions, dtype=np.intp)

@@ -17,6 +17,7 @@ from cbirbench.scans.geometry import Grid, check_affine
 from cbirbench.scans.volume import (
     MOST_COMPRESSION,
     READ_ERRORS,
+    ChosenSlices,
     Volume,
     as_mask_values,
     check_hu,
@@ -38,6 +39,7 @@ _META_NUMBERS = {
     **dict.fromkeys(_META_ORIENTATION, 2),
 }
 _NUMBER = re.compile(r"[-+]?[0-9]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?")
+_PLAIN = re.compile(r"[\w .+/\\-]{0,100}")
 _LONGEST_HEADER = 1 << 20
 _FIELD = re.compile(r"([^:=#]+?)\s*(?::=|:|=)\s*(.*)")
 _CHUNK = 1 << 20
@@ -89,8 +91,10 @@ class ItkVolume(Volume):
         held = self._read()  # the view below looks into its memory
         stored = sitk.GetArrayViewFromImage(held).T  # ITK's arrays have the first axis last
         check_hu(self.path, float(stored.min()), float(stored.max()))  # NaN in, NaN out
-        kept = stored.take(np.sort(self.grid.stored_positions(positions)), axis=self.grid.axes[0])
-        return np.ascontiguousarray(np.rint(self.grid.radiological_view(kept)), dtype=np.int16)
+        chosen = ChosenSlices(self.grid, positions)
+        for k in chosen.planes(stored.shape[2]):
+            chosen.add(k, stored[:, :, k])
+        return chosen.hu
 
     def _read(self) -> Any:
         if self.compressed is not None:
@@ -190,7 +194,7 @@ def _check_meta(path: Path, fields: dict[str, str]) -> None:
         wrong = wrong or "dimsize"
     if wrong:
         raise DataError(
-            f"{path} has a damaged MetaImage header: {wrong} is {fields[wrong][:100]!r}.",
+            f"{path} has a damaged MetaImage header: {wrong} is {_quoted(fields[wrong])}.",
             "Copy or convert the file again.",
         )
 
@@ -206,7 +210,7 @@ def _stored(path: Path, fields: dict[str, str], end: int) -> _Stored | None:
         size = file.stat().st_size - offset
     except (OSError, ValueError):  # the latter where a damaged name holds a zero byte
         raise DataError(
-            f"{path} keeps its voxels in {name[:100]!r}, which is not there.",
+            f"{path} keeps its voxels in {_quoted(name)}, which is not there.",
             "Copy both files into one folder.",
         ) from None
     if _is_meta(path):
@@ -258,9 +262,14 @@ def _is_stated(reader: Any, fields: dict[str, str]) -> bool:
     return any(name in fields for name in _META_ORIENTATION)
 
 
+def _quoted(text: str) -> str:
+    """A header's value as it may be shown: where a line's end is lost it holds what stood on the next."""
+    return repr(text) if _PLAIN.fullmatch(text) else "something else"
+
+
 def _shortened(error: RuntimeError) -> Exception:
-    """The last line of NRRD's long story; MetaImage's reader says nothing of use."""
-    last = str(error).strip().splitlines()[-1].strip()
+    """The last line of NRRD's long story, without what it quotes; MetaImage's reader says nothing of use."""
+    last = re.sub('".*"', "a value", str(error).strip().splitlines()[-1].strip())
     if "allocate" in last:
         return MemoryError("it does not fit into memory")
     return ValueError(last.removeprefix("[nrrd] ") if last.startswith("[nrrd]") else "its data are damaged")

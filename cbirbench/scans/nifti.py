@@ -8,7 +8,6 @@ Hounsfield units wherever they lie.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,20 +16,25 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import nibabel
 import numpy as np
 from isal import igzip
-from isal.igzip_lib import IsalError
 from nibabel.spatialimages import HeaderDataError
 
 from cbirbench.errors import DataError
 from cbirbench.scans.geometry import Grid, check_affine
-from cbirbench.scans.volume import Volume, as_mask_values, check_hu, check_same_grid, unreadable
+from cbirbench.scans.volume import (
+    MOST_COMPRESSION,
+    READ_ERRORS,
+    ChosenSlices,
+    Volume,
+    as_mask_values,
+    check_hu,
+    check_same_grid,
+    unreadable,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _HEADER_CLASSES = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
-_READ_ERRORS = (EOFError, OSError, zlib.error, cast("type[Exception]", IsalError))
-# Deflate cannot shrink data below about 1/1032; a file smaller than that was cut, or its header is wrong.
-_MOST_COMPRESSION = 1040
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,26 +80,17 @@ class NiftiVolume(Volume):
     def read_hu(self, positions: Sequence[int]) -> NDArray[np.int16]:
         """See `Volume`."""
         _check_size(self)
-        axis, shape = self.grid.axes[0], self.grid.shape
-        stored_positions = np.sort(self.grid.stored_positions(positions))
-        place = {int(k): i for i, k in enumerate(stored_positions)}
-        kept_shape = list(shape)
-        kept_shape[axis] = len(place)
-        kept = np.empty(kept_shape, dtype=self.dtype, order="F")
-        lows, highs = np.empty(shape[2]), np.empty(shape[2])
+        chosen = ChosenSlices(self.grid, positions)
+        count = self.grid.shape[2]
+        wanted = set(chosen.planes(count))
+        lows, highs = np.empty(count), np.empty(count)
         for k, stored in enumerate(_planes(self)):
             lows[k], highs[k] = stored.min(), stored.max()  # NaN in, NaN out
-            if axis != 2:
-                kept[:, :, k] = stored.take(stored_positions, axis=axis)
-            elif k in place:
-                kept[:, :, place[k]] = stored
+            if k in wanted:
+                chosen.add(k, self._scale(stored))
         ends = np.array([lows.min(), highs.max()]) * self.slope + self.intercept
         check_hu(self.path, float(ends.min()), float(ends.max()))
-        view = self.grid.radiological_view(kept)
-        found = np.empty(view.shape, dtype=np.int16)
-        for place, plane in enumerate(view):  # a slice at a time, as floats of all would fill gigabytes
-            found[place] = np.rint(self._scale(plane)).astype(np.int16)
-        return found
+        return chosen.hu
 
     def _scale(self, stored: NDArray[Any]) -> NDArray[Any]:
         return stored.astype(np.float64) * self.slope + self.intercept if self.scaled else stored
@@ -118,7 +113,7 @@ def open_nifti(path: Path) -> NiftiVolume:
             raw += stream.read(size - 4)
         if len(raw) < size:
             raise EOFError("the file ends within its header")
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
         raise unreadable(path, error) from error
     try:
         header = _HEADER_CLASSES[size](raw)
@@ -177,7 +172,7 @@ def _planes(volume: NiftiVolume) -> Iterator[NDArray[Any]]:
                 yield np.frombuffer(data, dtype=volume.dtype).reshape((rows, columns), order="F")
             while stream.read(1 << 20):
                 pass
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
         raise unreadable(volume.path, error) from error
 
 
@@ -189,5 +184,5 @@ def _check_size(volume: NiftiVolume) -> None:
         found = volume.path.stat().st_size
     except OSError as error:
         raise unreadable(volume.path, error) from error
-    if promised > found * (_MOST_COMPRESSION if volume.path.suffix == ".gz" else 1):
+    if promised > found * (MOST_COMPRESSION if volume.path.suffix == ".gz" else 1):
         raise unreadable(volume.path, EOFError(f"its {found} bytes cannot hold shape {shape}"))

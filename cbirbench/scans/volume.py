@@ -17,7 +17,7 @@ from cbirbench.scans.geometry import Grid, millimetres_apart
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-READER_VERSION = 2
+READER_VERSION = 3
 """Part of the data's fingerprint: raise it when the same file would give other slices."""
 
 HIGHEST_AIR_HU = -200.0
@@ -81,6 +81,54 @@ class Volume(ABC):
         Raises:
             DataError: The file is damaged, holds other values, or lies on another grid than the image.
         """
+
+
+class ChosenSlices:
+    """Chosen axial slices of a scan, filled from its stored planes one at a time.
+
+    No more than the slices themselves is in memory; floats of all would fill gigabytes.
+
+    Attributes:
+        hu: Hounsfield units, shape ``(slices, rows, columns)``, radiological view. Values that do not fit
+            int16 are wrong here, so whoever reads looks at the range with `check_hu`.
+    """
+
+    hu: NDArray[np.int16]
+
+    def __init__(self, grid: Grid, positions: Sequence[int]) -> None:
+        self._axial = grid.axes[0] == 2
+        self._axis = grid.axes[0]
+        self._wanted = np.sort(grid.stored_positions(positions))
+        self.hu = np.empty((len(self._wanted), *grid.view_shape[1:]), dtype=np.int16)
+        self._stored = grid.stored_order(self.hu)
+
+    def planes(self, count: int) -> Sequence[int]:
+        """Which of the planes along the last stored axis hold something of the slices.
+
+        Args:
+            count: How many planes there are.
+        """
+        return sorted({int(k) for k in self._wanted}) if self._axial else range(count)
+
+    def add(self, k: int, plane: NDArray[Any]) -> None:
+        """Keep what belongs to the slices, rounded.
+
+        Args:
+            k: The plane's place along the last stored axis.
+            plane: Hounsfield units, the first two stored axes.
+        """
+        if not self._axial:
+            self._stored[:, :, k] = _rounded(plane.take(self._wanted, axis=self._axis))
+            return
+        first, last = np.searchsorted(self._wanted, (k, k + 1))
+        if first < last:
+            self._stored[:, :, first:last] = _rounded(plane)[:, :, np.newaxis]
+
+
+def _rounded(values: NDArray[Any]) -> NDArray[np.int16]:
+    with np.errstate(invalid="ignore"):
+        whole = values if values.dtype.kind in "iu" else np.rint(values)
+        return whole.astype(np.int16)
 
 
 def check_same_grid(image: Volume, mask: Volume) -> None:

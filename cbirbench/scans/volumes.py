@@ -5,10 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from cbirbench.errors import DataError, DataWarning
 from cbirbench.scans.geometry import TILTED_DEGREES, Grid
-from cbirbench.scans.volume import Volume
+from cbirbench.scans.volume import Volume, check_same_grid
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -70,19 +76,26 @@ def geometry_warnings(volume: Volume) -> list[str]:
     return found
 
 
-def open_mask(path: Path, image: Volume, *, as_image: bool = False) -> Volume:
+def open_mask(path: Path, image: Volume, *, put_right: bool = False, as_image: bool = False) -> Volume:
     """Open the mask of a scan.
+
+    Beside a scan whose axes were put right, and on request, a mask goes where the scan went: voxels that lie
+    at one place by the two files stay together. Where the files do not agree on places, the mask is taken as
+    stored as the scan is, unless what it says of its own axes speaks against it: it is then refused, as it
+    might be flipped.
 
     Args:
         path: A label map in NIfTI, NRRD or MetaImage; a DICOM SEG, or a folder with one.
         image: The scan.
-        as_image: Whether the mask's voxels are the image's whatever its own affine says. The frames of a
-            DICOM SEG are put on slices by their positions all the same, whatever its frame of reference.
+        put_right: Whether the scan's axes point where a user said, and not where its file says.
+        as_image: Whether a mask of the scan's format is stored as the scan is even where its affine says
+            otherwise. The frames of a DICOM SEG are put on slices by their positions all the same, whatever
+            its frame of reference.
 
     Raises:
-        DataError: It cannot be read or, with `as_image`, has another shape than the image.
+        DataError: It cannot be read, or which of its voxels belong to which of the scan's is not known.
     """
-    segmentation = _segmentation(path)
+    segmentation = segmentation_file(path)
     if segmentation is not None:
         from cbirbench.scans.dicom_segmentation import open_segmentation
 
@@ -91,14 +104,83 @@ def open_mask(path: Path, image: Volume, *, as_image: bool = False) -> Volume:
             warnings.warn(text, DataWarning, stacklevel=2)
         return placed
     mask = _opened(path)
-    if not as_image:
+    if not (put_right or as_image):
         return mask
+    own = _as_its_file_says(image)
+    if _agree(own, mask):
+        return mask.placed(_moved(mask.grid, own.grid, image.grid))
     if mask.grid.shape != image.grid.shape:
         raise DataError(
             f"{image.path} has shape {image.grid.shape}, but its mask {path} has shape {mask.grid.shape}.",
             "Check that the two belong together; resample the mask to the image's grid.",
         )
+    _check_stored_alike(mask, image, as_image)
     return mask.placed(Grid(mask.grid.shape, image.grid.affine))
+
+
+def _as_its_file_says(image: Volume) -> Volume:
+    """A scan on the grid that its file or files have, wherever it was placed."""
+    if _format(image.path) != "DICOM":
+        return _opened(image.path)
+    from cbirbench.scans.dicom_series import DicomSeries
+
+    assert isinstance(image, DicomSeries)
+    return image.placed(image.source_grid)
+
+
+def _agree(image: Volume, mask: Volume) -> bool:
+    try:
+        check_same_grid(image, mask)
+    except DataError:
+        return False
+    return True
+
+
+def _moved(mask: Grid, own: Grid, image: Grid) -> Grid:
+    """A mask's grid where a scan's voxels went that lay at the same places: from `own` to `image`."""
+
+    def stored_from_view(grid: Grid) -> NDArray[np.float64]:
+        voxels: NDArray[np.float64] = np.rint(np.linalg.solve(grid.affine, grid.view_affine))
+        return voxels
+
+    to_image = stored_from_view(own) @ np.linalg.inv(stored_from_view(mask))
+    return Grid(mask.shape, image.affine @ to_image)
+
+
+def _check_stored_alike(mask: Volume, image: Volume, as_image: bool) -> None:
+    """Check that nothing speaks against a mask's voxels being stored in the scan's order.
+
+    Programs that convert a scan may store its rows the other way round, dcm2niix for one, and then state it
+    in the affine.
+    """
+    formats = _format(mask.path), _format(image.path)
+    one_format = formats[0] == formats[1]
+    if mask.stated and not (one_format and (as_image or mask.grid.codes == image.grid.codes)):
+        if one_format:
+            why = f"axes point to {mask.grid.codes} by its own affine, and the scan's to {image.grid.codes}"
+            how = "copy the scan's affine to it, or, where the command has the option, set mask_grid=image."
+        else:
+            why = f"format is {formats[0]}, the scan's {formats[1]}, and their affines do not agree"
+            how = "store it anew in the scan's format with the scan's affine."
+        raise DataError(
+            f"Whether the mask {mask.path} is stored as its scan {image.path} is cannot be told: the mask's "
+            f"{why}. It might be taken upside down.",
+            f"Check that the two belong together. If the mask's voxels are stored as the scan's, {how}",
+        )
+    if not one_format:
+        warnings.warn(
+            f"The mask {mask.path} states no orientation and is taken as stored as its scan {image.path} is, "
+            "which is of another format: check in a picture that it lies on its organ.",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+def _format(path: Path) -> str:
+    name = path.name.lower()
+    if name.endswith(NIFTI_ENDINGS):
+        return "NIfTI"
+    return "NRRD or MetaImage" if name.endswith(ITK_ENDINGS) else "DICOM"
 
 
 def _opened(path: Path, series: str = "") -> Volume:
@@ -175,8 +257,15 @@ def _opened_folder(folder: Path, series: str) -> Volume:
     )
 
 
-def _segmentation(path: Path) -> Path | None:
-    """The DICOM SEG that a path names; None where it names another file."""
+def segmentation_file(path: Path) -> Path | None:
+    """The DICOM SEG that a path names; None where it names another file.
+
+    Args:
+        path: A file, or a folder with one DICOM SEG, whatever else it holds.
+
+    Raises:
+        DataError: A folder holds none or several, or a header cannot be read.
+    """
     if path.is_dir():
         from cbirbench.scans.dicom_files import find_series
 

@@ -222,3 +222,27 @@ def test_a_mask_of_another_scan_is_refused(folder: Path, tmp_path: Path, store: 
     with pytest.raises(DataError, match=r"its mask .*old_mask\.nii has shape"):
         examined(folder, tmp_path, store, "new.nii,1,old.nii,,old_mask.nii,old_mask.nii,")
     assert not (tmp_path / "out").exists()
+
+
+def unstated(*paths: Path) -> None:
+    """Leave out of files where their axes point."""
+    for path in paths:
+        array = np.array(nib.load(path).dataobj)  # a copy: the file is written anew
+        nib.save(nib.Nifti1Image(array, np.eye(4)), path)
+
+
+@pytest.mark.parametrize("masks_too", [False, True])
+def test_studies_that_do_not_state_their_axes(
+    folder: Path, tmp_path: Path, store: Store, masks_too: bool
+) -> None:
+    line = "new.nii,3,old.nii,,new_mask.nii,old_mask.nii,"
+    expected = examined(folder, tmp_path, store, line)
+    unstated(*(tmp_path / f"{name}.nii" for name in ("new", "old")))
+    if masks_too:
+        unstated(*(tmp_path / f"{name}_mask.nii" for name in ("new", "old")))
+    answer = examined(folder, tmp_path, store, line, unstated="LPS")
+    assert scores_of(answer)["map@5"]["plain"] == scores_of(expected)["map@5"]["plain"]
+    if not masks_too:
+        with pytest.raises(DataError) as raised:
+            examined(folder, tmp_path, store, line, unstated="RAS")
+        assert "mask_grid" not in raised.value.remedy and "copy the scan's affine" in raised.value.remedy

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -132,3 +133,24 @@ def test_places_that_will_not_do(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("patient\n")
     with pytest.raises(DataError, match="no column 'image'"):
         cohort_of(str(tmp_path / "m.csv")).benchmark.sources()
+
+
+def test_a_folder_called_images_is_no_patient(tmp_path: Path) -> None:
+    root = scans(tmp_path, masks="")
+    (root / "slice_labels.csv").write_text("case,slice,label\np1,0,0\np1,5,1\nimages/p2.nii.gz,3,1\n")
+    sources = cohort_of(str(root)).benchmark.sources()
+    assert [(source.volume_id, source.patient_id) for source in sources] == [("p1", "p1"), ("p2", "p2")]
+
+
+def test_scans_that_all_seem_to_be_one_patients_are_warned_of(tmp_path: Path) -> None:
+    scans(tmp_path / "ward" / "data")
+    (tmp_path / "m.csv").write_text(
+        "patient,image,mask\n"
+        + "".join(f"x,ward/data/images/p{n}.nii.gz,ward/data/masks/p{n}.nii.gz\n" for n in (1, 2))
+    )
+    with pytest.warns(DataWarning, match="All 2 scans .* one patient, 'data'.*patient_pattern"):
+        cohort_of(str(tmp_path / "ward")).benchmark.sources()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cohort_of(str(tmp_path / "m.csv")).benchmark.sources()  # there somebody says so
+        cohort_of(str(tmp_path / "ward" / "data")).benchmark.sources()

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -97,9 +99,9 @@ def test_folders_that_only_tell_images_from_masks_are_no_patients(tmp_path: Path
     lay(tmp_path, "images/a.nii.gz", "masks/a.nii.gz", "images/p/b.nii.gz", "masks/p/b.nii.gz")
     found = [(scan.volume_id, scan.patient_id) for scan in find_scans(tmp_path).scans]
     assert found == [("a", "a"), ("p_b", "p")]
-    # Without masks beside it, a folder called images might be anything, and is kept.
-    lay(tmp_path / "other", "images/c.nii.gz")
-    assert find_scans(tmp_path / "other").scans[0].volume_id == "images_c"
+    lay(tmp_path / "other", "images/c.nii.gz", "images/d.nii.gz", "images/p/e.nii.gz", "q/CT/f.nii.gz")
+    found = [(s.volume_id, s.patient_id, s.study_id) for s in find_scans(tmp_path / "other").scans]
+    assert found == [("c", "c", "c"), ("d", "d", "d"), ("p_e", "p", "p_e"), ("q_f", "q", "q_f")]
 
 
 def test_a_folder_that_is_one_case_gives_its_name(tmp_path: Path) -> None:
@@ -337,6 +339,62 @@ def test_damaged_dicom_files_are_said_to_be(tmp_path: Path, monkeypatch: pytest.
     why = reasons(found)
     assert why["3.dcm"] == f"{DAMAGED}{tmp_path / '3.dcm'} may not be read."
     assert why["2.dcm"].startswith(f"{DAMAGED}DICOM whose header says no modality")
+
+
+def test_hidden_series_are_ignored(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "ct" / "1.dcm", "1.2.1")
+    write_dicom(tmp_path / ".trash" / "2.dcm", "1.2.2")
+    write_dicom(tmp_path / "ct" / "._1.dcm", "1.2.3")
+    found = find_scans(tmp_path)
+    assert [[path.name for path in scan.files] for scan in found.scans] == [["1.dcm"]]
+    assert reasons(found) == {".trash": "hidden", "._1.dcm": "hidden"}
+
+
+def test_patients_whose_identifiers_were_all_taken_away(tmp_path: Path) -> None:
+    for patient in ("p1", "p2"):
+        for n in range(2):
+            write_dicom(tmp_path / patient / "CT" / f"{n}.dcm", "", patient="", study="")
+    scans = find_scans(tmp_path).scans
+    assert [(scan.image.parent.name, len(scan.files)) for scan in scans] == [("p1", 2), ("p2", 2)]
+    assert len({scan.patient_id for scan in scans}) == len({scan.study_id for scan in scans}) == 2
+
+
+def test_folders_that_cannot_be_listed_are_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay(tmp_path, "p1/a.nii.gz", "p2/b.nii.gz")
+    shut, real = {"p2"}, os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(path).name in shut:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = find_scans(tmp_path)
+    assert [scan.volume_id for scan in found.scans] == ["p1_a"]
+    assert reasons(found) == {"p2": f"{DAMAGED}{tmp_path / 'p2'} may not be read."}
+    shut.add(tmp_path.name)
+    with pytest.raises(DataError, match="may not be read"):
+        find_scans(tmp_path)
+
+
+def test_a_file_whose_name_begins_a_damaged_ones_is_not_damaged(tmp_path: Path) -> None:
+    lay(tmp_path, "1", "scan.nii.gz")
+    (tmp_path / "10").write_bytes(b"\0" * 128 + b"DICM" + b"\x02\x00\x00\x00UL\x04\x00\xff\xff")
+    why = reasons(find_scans(tmp_path))
+    assert why["10"].startswith(DAMAGED)
+    assert why["1"].startswith("no scan")
+
+
+def test_a_damaged_modality_quotes_no_patient(tmp_path: Path) -> None:
+    for n in range(3):
+        path = write_dicom(tmp_path / f"{n}.dcm", "1.2.1")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"\x08\x00\x60\x00CS") + 6] = 120  # its length
+    path.write_bytes(content)
+    found = find_scans(tmp_path)
+    assert [len(scan.files) for scan in found.scans] == [2]
+    assert reasons(found)["2.dcm"].startswith(f"{DAMAGED}{path} has a Modality that cannot be understood")
+    assert PERSON not in str(found)
 
 
 @pytest.mark.parametrize("images", ["imagesTr", "imagesTs"])

@@ -382,4 +382,11 @@ def test_the_plain_benchmark_departs_from_no_profile() -> None:
     )
     settings.resolve(FolderOptions, plugin.names)
     assert settings.title() == "paper"
-    assert not Folder.synthetic
+
+
+def test_scans_of_equal_names_sizes_and_times_elsewhere_are_other_scans(tmp_path: Path) -> None:
+    roots = [cohort(tmp_path / name, 2) for name in ("east", "west")]
+    for file in (file for root in roots for file in root.rglob("*.nii.gz")):
+        os.utime(file, (1, 1))
+    east, west = ([source.fingerprint for source in folder(images=root).sources()] for root in roots)
+    assert all(one["image"] == other["image"] and one != other for one, other in zip(east, west, strict=True))

@@ -65,9 +65,9 @@ def test_only_patient_and_image_are_needed(folder: Path) -> None:
 def test_orientation_and_series(folder: Path) -> None:
     text = "patient,study,image,series,orientation\np,s,DOE_JANE,1.2,lps\np,s,DOE_JANE,1.3,\n"
     one, two = read(folder, text)
-    assert (one.series, one.orientation, two.series, two.orientation) == ("1.2", "LPS", "1.3", "")
-    # Folders of exported series often bear names, which are to appear nowhere.
     series = [pseudonym("series", uid) for uid in ("1.2", "1.3")]
+    assert [(scan.series, scan.orientation) for scan in (one, two)] == [(series[0], "LPS"), (series[1], "")]
+    # Folders of exported series often bear names, which are to appear nowhere.
     assert [one.volume_id, two.volume_id] == [f"p_s_{uid}" for uid in series]
 
 
@@ -116,6 +116,15 @@ def test_scans_with_masks_and_with_labels_in_one(folder: Path) -> None:
         ("patient,image,split\np,a.nii.gz,train\nq,b.nii.gz,\n", "a split of '' on line 3"),
         ("patient,image\np,a.nii.gz\nq,b.nii.gz\np,a.nii.gz\n", "more than once, lines 2, 4"),
         ("patient,image\np,a.nii.gz\np,./a.nii.gz\n", "more than once, lines 2, 3"),
+        ("patient,image\np,a.nii.gz\nq,masks/../a.nii.gz\n", "more than once, lines 2, 3"),
+        (
+            "patient,image,slice,label,split\np,a.nii.gz,0,1,train\nq,masks/../a.nii.gz,1,1,test\n",
+            "another patient on line 3",
+        ),
+        (
+            f"patient,image,series\np,DOE_JANE,1.2\nq,DOE_JANE,{pseudonym('series', '1.2')}\n",
+            "more than once, lines 2, 3",
+        ),
         (
             "patient,image,split\np,a.nii.gz,train\nq,b.nii.gz,train\np,c.nrrd,test\n",
             r"1 patients in both gallery and queries: p \(lines 2, 4\)",
@@ -147,3 +156,26 @@ def test_all_crossing_patients_are_listed(folder: Path) -> None:
 def test_unknown_columns_are_warned_of(folder: Path) -> None:
     with pytest.warns(DataWarning, match="not read: age"):
         assert len(read(folder, "patient,image,age\np,a.nii.gz,40\n")) == 1
+
+
+def test_labels_of_a_scan_with_a_mask_are_warned_of(folder: Path) -> None:
+    rows = "p,a.nii.gz,masks/a.nii.gz,2,1\np,a.nii.gz,masks/a.nii.gz,3,0\nq,b.nii.gz,,2,1\n"
+    with pytest.warns(DataWarning, match=r"1 scans both a mask and labels of slices, first on line 2"):
+        read(folder, f"patient,image,mask,slice,label\n{rows}")
+
+
+def test_labels_are_the_target_organs(folder: Path) -> None:
+    path = folder / "manifest.csv"
+    path.write_text("patient,image,slice,liver,spleen\np,a.nii.gz,0,1,0\n")
+    with pytest.warns(DataWarning, match="not read: liver"):
+        assert read_manifest(path, "spleen")[0].labels == {0: 0}
+    with pytest.warns(DataWarning, match="not read: spleen"):
+        assert read_manifest(path, "liver")[0].labels == {0: 1}
+
+
+def test_an_images_path_elsewhere_is_in_no_id(folder: Path, tmp_path: Path) -> None:
+    image = folder / "a.nii.gz"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "m.csv").write_text(f"patient,study,image\n007,2019,{image.resolve()}\n")
+    (scan,) = read_manifest(tmp_path / "other" / "m.csv")
+    assert scan.volume_id == "007_2019_a"

@@ -78,7 +78,6 @@ def test_defaults_are_the_papers() -> None:
     assert (options.train_volumes, options.test_volumes, options.slices_per_kind) == (100, 31, 5)
     assert options.slice_seed == 0
     assert Decathlon.defaults == {}
-    assert not Decathlon.synthetic
 
 
 @pytest.mark.parametrize("name", ["train_volumes", "test_volumes", "slices_per_kind"])

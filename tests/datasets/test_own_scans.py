@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -14,7 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from cbirbench.datasets.cohort import cohort_of
 from cbirbench.datasets.folder import Folder, FolderOptions
 from cbirbench.datasets.own_scans import segment_names
-from cbirbench.errors import DataWarning
+from cbirbench.errors import DataError, DataWarning
 from cbirbench.scans.dicom_files import pseudonym
 
 COUNT, ROWS, COLUMNS = 8, 4, 5
@@ -131,3 +134,76 @@ def test_segments_are_called_as_their_files_call_them(tmp_path: Path) -> None:
     three = write_segments(tmp_path / "3.dcm", {1: "Kidney", 2: "spleen"})
     with pytest.warns(DataWarning, match=r"differently: 1 is 'Liver' and, in .*3\.dcm, 'Kidney'"):
         assert segment_names([one, three]) == {2: "Spleen"}
+
+
+def test_a_mask_that_is_a_folder_with_a_segmentation(tmp_path: Path) -> None:
+    (tmp_path / "seg").mkdir()
+    write_segments(tmp_path / "seg" / "1.dcm", {1: "Liver"})
+    (tmp_path / "seg" / "notes.txt").write_text("no mask")
+    assert segment_names([tmp_path / "seg"]) == {1: "Liver"}
+    write_segments(tmp_path / "seg" / "2.dcm", {1: "Liver"})
+    with pytest.raises(DataError, match="holds 2 DICOM segmentations"):
+        segment_names([tmp_path / "seg"])
+
+
+@pytest.fixture
+def searched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The folders that are searched for series, each time."""
+    from cbirbench.datasets import folder_contents, own_scans
+    from cbirbench.scans import dicom_files
+
+    folders: list[Path] = []
+
+    def noted(plain: Callable[..., Any]) -> Callable[..., Any]:
+        def search(folder: Path, **options: Any) -> Any:
+            folders.append(folder)
+            return plain(folder, **options)
+
+        return search
+
+    for module in (dicom_files, folder_contents, own_scans):
+        monkeypatch.setattr(module, "find_series", noted(module.find_series))
+    return folders
+
+
+@pytest.mark.parametrize("by", ["folder", "manifest"])
+def test_a_folder_is_searched_once_for_all_its_series(
+    by: str, ward: tuple[Path, list[np.ndarray]], searched: list[Path]
+) -> None:
+    root, scans = ward
+    (root / "labels.csv").write_text("case,slice,label\nDOE_1/S1,6,1\nDOE_2/S1,6,1\n")
+    (root / "DOE_1" / "S1" / "liver.nii.gz").unlink()
+    (root / "m.csv").write_text("patient,image,series,slice,label\na,.,1.2.1,6,1\nb,./DOE_2/..,1.2.2,6,1\n")
+    place = root if by == "folder" else root / "m.csv"
+    made = Folder(FolderOptions(data=place))
+    sources = made.sources()
+    again = pickle.loads(pickle.dumps(made))
+    for benchmark in (made, again):
+        for source, hu in zip(sources, scans, strict=True):
+            np.testing.assert_array_equal(benchmark.read(source)[0].hu, hu[6])
+    assert len(searched) == 1
+
+
+def test_the_fingerprint_of_a_named_series_follows_its_own_files_alone(
+    ward: tuple[Path, list[np.ndarray]],
+) -> None:
+    root, _ = ward
+    (root / "m.csv").write_text("patient,image,series,slice,label\na,.,1.2.1,6,1\nb,.,1.2.2,6,1\n")
+
+    def fingerprints() -> list[object]:
+        return [source.fingerprint for source in Folder(FolderOptions(manifest=root / "m.csv")).sources()]
+
+    before = fingerprints()
+    path = root / "DOE_2" / "S1" / "IM3"
+    path.write_bytes(path.read_bytes() + b"\0\0")
+    after = fingerprints()
+    assert (after[0] == before[0], after[1] == before[1]) == (True, False)
+
+
+def test_a_series_named_in_two_ways_is_refused(ward: tuple[Path, list[np.ndarray]]) -> None:
+    root, _ = ward
+    (root / "m.csv").write_text(
+        "patient,image,series,slice,label,split\na,.,1.2.1,6,1,train\nb,DOE_1/S1,,6,1,test\n"
+    )
+    with pytest.raises(DataError, match=r"names the series series-\w+ more than once, lines 2, 3"):
+        Folder(FolderOptions(manifest=root / "m.csv")).sources()

@@ -9,19 +9,12 @@ from cbirbench.datasets.scan_names import (
     is_mask_name,
     is_structure_name,
     mask_base,
-    numeric_order,
     safe_name,
     stem_of,
     unique,
     volume_id,
     without_first_word,
 )
-
-
-def test_numbers_are_ordered_as_numbers() -> None:
-    names = ["liver_10", "liver_2", "liver_1", "a/2/x", "a/10/x", "liver", "10", "9"]
-    expected = ["9", "10", "a/2/x", "a/10/x", "liver", "liver_1", "liver_2", "liver_10"]
-    assert sorted(names, key=numeric_order) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from cbirbench.datasets.scan_options import ScanOptions, files_fingerprint, files_of
-from cbirbench.errors import DataError
+from cbirbench.errors import DataError, DataWarning
 
 
 def test_options_enter_the_fingerprint_where_they_are_set() -> None:
@@ -75,3 +78,26 @@ def test_files_fingerprint_follows_each_file(tmp_path: Path) -> None:
     paths[2].unlink()
     with pytest.raises(DataError, match="cannot be found"):
         files_fingerprint(paths)
+
+
+@pytest.mark.parametrize(("given", "expected"), [("LAS", "same"), ("LPS", "refused"), ("", "apart")])
+def test_a_mask_that_says_where_it_lies_beside_a_scan_that_does_not(
+    given: str, expected: str, tmp_path: Path
+) -> None:
+    values = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6) * 10 - 1000
+    mask = (values > -100).astype(np.uint8)
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "scan.nii")
+    nib.save(nib.Nifti1Image(mask, np.diag((-0.7, 0.7, 2.5, 1))), tmp_path / "mask.nii")
+    options = ScanOptions(unstated_orientation=given)
+    with contextlib.nullcontext() if given else pytest.warns(DataWarning, match="states no orientation"):
+        image = options.open_image(tmp_path / "scan.nii")
+    if expected == "same":
+        found = options.open_mask(tmp_path / "mask.nii", image).read_mask(image)
+        np.testing.assert_array_equal(found > 0, image.read_hu(range(6)) > -100)
+        return
+    says = "LAS by its own affine, and the scan's to LPS" if expected == "refused" else "mm apart"
+    with pytest.raises(DataError, match=says):
+        options.open_mask(tmp_path / "mask.nii", image).read_mask(image)
+    image = (asked := ScanOptions(unstated_orientation="LPS", mask_grid="image")).open_image(image.path)
+    found = asked.open_mask(tmp_path / "mask.nii", image).read_mask(image)
+    np.testing.assert_array_equal(found > 0, image.read_hu(range(6)) > -100)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cbirbench.datasets.slice_labels import find_labels, read_slice_labels
-from cbirbench.errors import DataError
+from cbirbench.errors import DataError, DataWarning
 
 
 def table(tmp_path: Path, text: str) -> Path:
@@ -25,7 +25,9 @@ def test_labels_by_case_without_the_unsure(tmp_path: Path) -> None:
         ("case,slice_k,liver", ""),
         ("volume,z,label", ""),
         ("Image,slice,Spleen", "spleen"),
-        ("case,z,liver", "x"),
+        ("case,z,liver", "target organ"),
+        ("case,z,Liver", "liver"),
+        ("case,z,label", "spleen"),
     ],
 )
 def test_columns_of_other_names(header: str, organ: str, tmp_path: Path) -> None:
@@ -50,8 +52,26 @@ def test_faulty_rows_are_named_by_their_line(rows: str, message: str, tmp_path: 
 
 
 def test_missing_columns(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no column 'slice' or 'label'"):
+    with pytest.raises(DataError, match=r"no column 'slice'"):
         read_slice_labels(table(tmp_path, "case,x\na,1\n"))
+    with pytest.raises(DataError, match=r"no column 'label', nor one called .* 'target organ'"):
+        read_slice_labels(table(tmp_path, "case,slice\na,1\n"))
+    # Another organ's labels are not the target's.
+    path = table(tmp_path, "case,slice,liver\na,1,1\n")
+    with pytest.raises(DataError, match=r"'spleen'"), pytest.warns(DataWarning, match="not read: liver"):
+        read_slice_labels(path, "spleen")
+
+
+def test_the_column_called_as_the_organ_is_outranks_the_others(tmp_path: Path) -> None:
+    path = table(tmp_path, "case,z,liver,spleen\na,0,1,0\n")
+    for organ, label, unread in (("spleen", 0, "spleen"), ("Liver", 1, "spleen"), ("", 1, "spleen")):
+        with pytest.warns(
+            DataWarning, match="not read: liver" if organ == "spleen" else f"not read: {unread}"
+        ):
+            assert read_slice_labels(path, organ) == {"a": {0: label}}
+    path = table(tmp_path, "case,z,label,spleen\na,0,1,0\n")
+    with pytest.warns(DataWarning, match="labels are those of the column spleen, not of label"):
+        assert read_slice_labels(path, "spleen") == {"a": {0: 0}}
 
 
 def test_tables_beside_scans(tmp_path: Path) -> None:

@@ -309,6 +309,17 @@ def test_a_cohorts_table_has_the_chance_of_its_own_masks(finished):
     assert "an RR of 8.5 %" in said(made[2])
 
 
+def test_commands_that_fill_a_cohorts_table_ask_its_queries(finished):
+    (note,) = [
+        n for n in tables(with_cohort(finished("a", LEARNED)))[3].notes if "released-code was" in n.text
+    ]
+    assert "--queries clinic=PATH" in note.command
+    (own,) = [
+        n for n in tables(with_cohort(finished("a", LEARNED)))[2].notes if "released-code was" in n.text
+    ]
+    assert "--queries" not in own.command
+
+
 def test_a_cohort_that_was_its_own_gallery_says_so(finished):
     made = tables(with_cohort(finished("a", LEARNED), gallery="self"))
     assert "gallery of its other patients" in made[3].title

@@ -4,6 +4,7 @@ import hashlib
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
@@ -11,6 +12,7 @@ from pydicom.uid import generate_uid
 
 from cbirbench.errors import DataError
 from cbirbench.scans.dicom_files import find_series, is_dicom, pseudonym
+from cbirbench.scans.volumes import open_volume
 
 
 def digest(text: str) -> str:
@@ -83,6 +85,80 @@ def test_files_whose_identifiers_were_taken_away(dicom, tmp_path: Path) -> None:
     assert all(len(one.files) == 2 and one.scan for one in found)
 
 
+def nameless(dicom, folder: Path, count: int = 2) -> None:
+    """Write a series whose identifiers, frame of reference too, were all taken away."""
+    sets = dicom.datasets(dicom.scan(count), frame="")
+    for ds in sets:
+        ds.PatientID = ds.StudyInstanceUID = ds.SeriesInstanceUID = ""
+    dicom.write(folder, sets)
+
+
+def test_patients_without_any_identifier_are_told_apart_by_their_folders(dicom, tmp_path: Path) -> None:
+    for folder in ("p1/CT", "p2/CT", "p2"):
+        nameless(dicom, tmp_path / folder)
+    found = find_series(tmp_path)
+    assert [len(one.files) for one in found] == [2, 2, 2]
+    for kind in ("uid", "study_uid", "patient"):
+        assert len({getattr(one, kind) for one in found}) == 3
+
+
+def test_a_series_without_identifier_is_known_from_its_folder_and_the_one_above(
+    dicom, tmp_path: Path
+) -> None:
+    for folder in ("CT", "CT/CT", "CT/CT/CT"):
+        nameless(dicom, tmp_path / folder)
+    above, within = find_series(tmp_path), find_series(tmp_path / "CT")
+    assert above[0].files == within[0].files
+    assert above[0].uid == within[0].uid
+    assert len({one.uid for one in within}) == len({one.uid for one in above}) == 3
+
+
+def test_hidden_files_and_folders_are_passed_over(dicom, tmp_path: Path) -> None:
+    for folder in (".trash", "ct/.old", "ct"):
+        dicom.write(tmp_path / folder, dicom.datasets(dicom.scan(2), seed=folder))
+    (tmp_path / "ct" / "._000.dcm").write_bytes((tmp_path / "ct" / "000.dcm").read_bytes())
+    (one,) = find_series(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in one.files] == ["ct/000.dcm", "ct/001.dcm"]
+    (hidden,) = find_series(tmp_path / ".trash")  # asked for
+    assert len(hidden.files) == 2
+
+
+def test_folders_that_cannot_be_listed_are_told(
+    dicom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("open", "shut"):
+        dicom.write(tmp_path / folder, dicom.datasets(dicom.scan(2)))
+    real = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(path).name == "shut":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match="shut may not be read"):
+        find_series(tmp_path)
+    damaged: dict[Path, DataError] = {}
+    (one,) = find_series(tmp_path, damaged=damaged)
+    assert [path.parent.name for path in one.files] == ["open", "open"]
+    assert list(damaged) == [tmp_path / "shut"]
+
+
+def test_a_file_of_a_damaged_modality_quotes_no_patient(dicom, tmp_path: Path) -> None:
+    paths = dicom.write(tmp_path, dicom.datasets(dicom.scan(3)))
+    content = bytearray(paths[1].read_bytes())
+    content[content.index(b"\x08\x00\x60\x00CS") + 6] = 120  # its length: it swallows the patient's name
+    paths[1].write_bytes(content)
+    damaged: dict[Path, DataError] = {}
+    (one,) = find_series(tmp_path, damaged=damaged)
+    assert len(one.files) == 2
+    assert "Modality that cannot be understood" in damaged[paths[1]].problem
+    for path in (tmp_path, paths[1]):
+        with pytest.raises(DataError, match="Modality that cannot be understood") as raised:
+            open_volume(path)
+        assert "SECRET" not in str(raised.value)
+
+
 def test_the_study_stands_in_for_a_patient_without_identifier(dicom, tmp_path: Path) -> None:
     sets = [*dicom.datasets(dicom.scan(1)), *dicom.datasets(dicom.scan(1))]
     for ds in sets:
@@ -147,9 +223,10 @@ def test_damaged_headers_are_raised_or_collected(dicom, tmp_path: Path) -> None:
     broken.write_bytes(b"\0" * 128 + b"DICM" + b"\x02\x00\x00\x00UL\x04\x00\xff\xff")
     with pytest.raises(DataError, match=r"broken\.dcm is truncated, or its DICOM header is damaged"):
         find_series(tmp_path)
-    damaged: list[DataError] = []
+    damaged: dict[Path, DataError] = {}
     assert len(find_series(tmp_path, damaged=damaged)) == 1
-    assert "broken.dcm" in damaged[0].problem
+    assert list(damaged) == [broken]
+    assert "broken.dcm" in damaged[broken].problem
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

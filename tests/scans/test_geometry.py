@@ -61,6 +61,16 @@ def test_each_voxel_of_the_view_keeps_its_place(codes: str) -> None:
 
 
 @pytest.mark.parametrize("codes", ORIENTATIONS)
+def test_stored_order_undoes_the_view(codes: str) -> None:
+    grid = Grid(SHAPE, affine_of(codes))
+    stored = np.arange(60).reshape(SHAPE)
+    np.testing.assert_array_equal(grid.stored_order(grid.radiological_view(stored)), stored)
+    view = np.zeros(grid.view_shape, dtype=int)
+    grid.stored_order(view)[...] = stored  # in place
+    np.testing.assert_array_equal(view, grid.radiological_view(stored))
+
+
+@pytest.mark.parametrize("codes", ORIENTATIONS)
 def test_sizes_follow_their_axes(codes: str) -> None:
     grid = Grid(SHAPE, affine_of(codes))
     along = {frozenset(WORLD_PAIR[c]): size for c, size in zip(codes, SIZES, strict=True)}

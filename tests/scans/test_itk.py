@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
+from contextlib import nullcontext
 from pathlib import Path
 
 import nibabel as nib
@@ -171,6 +173,32 @@ def test_masks_of_other_geometry_are_refused(tmp_path: Path) -> None:
         open_volume(tmp_path / "moved.nrrd").read_mask(image)
 
 
+@pytest.mark.parametrize("codes", ["LPS", "RAI", "SAR"])
+@pytest.mark.parametrize("dtype", [np.int16, np.float64])
+def test_a_whole_scan_takes_the_memory_of_its_slices_and_of_the_file(
+    codes: str, dtype: type, tmp_path: Path
+) -> None:
+    hu = np.random.default_rng(2).integers(-1000, 1000, size=(90, 100, 110)).astype(dtype)
+    image = sitk.DICOMOrient(sitk.GetImageFromArray(hu), codes)
+    sitk.WriteImage(image, str(tmp_path / "scan.nrrd"))
+    with pytest.warns(DataWarning) if codes == "LPS" else nullcontext():  # the default geometry
+        volume = open_volume(tmp_path / "scan.nrrd")
+    tracemalloc.start()  # which does not see SimpleITK's own memory
+    slices = volume.read_hu(range(90))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(slices, hu)
+    assert slices.flags.c_contiguous
+    assert peak < 1.3 * slices.nbytes
+
+
+@pytest.mark.parametrize("value", [0.4, 0.5, 0.6, 1.5, -0.5])
+def test_fractions_are_rounded(value: float, tmp_path: Path) -> None:
+    hu = scan().astype(np.float32)
+    hu[2, 3, 4] = value
+    assert open_volume(write(tmp_path / "scan.mha", hu)).read_hu([2])[0, 3, 4] == round(value)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])
 def test_values_that_are_no_hounsfield_units(value: float, tmp_path: Path) -> None:
     hu = scan().astype(np.float32)
@@ -317,3 +345,32 @@ def test_damaged_metaimage_headers(field: str, value: str, tmp_path: Path) -> No
     path.write_bytes(b"\n".join(changed))
     with pytest.raises(DataError, match=rf"damaged MetaImage header: {field.lower()} is '{value}'"):
         open_volume(path)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_lost_end_of_line_quotes_no_patient(
+    ending: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Converted from DICOM by ITK, a file bears the patient's name in its header."""
+    image = sitk.GetImageFromArray(scan())
+    image.SetSpacing((0.8, 0.8, 2.5))
+    for tag in ("0010|0010", "0010|0020"):
+        image.SetMetaData(tag, "SECRET^NAME")
+    path = tmp_path / f"scan{ending}"
+    sitk.WriteImage(image, str(path))
+    whole = path.read_bytes()
+    lines = whole[: whole.index(b"LOCAL") if ending == ".mha" else 700].split(b"\n")
+    assert b"SECRET" in whole
+    place = refused = 0
+    for line in lines[:-1]:
+        place += len(line) + 1
+        for joined in (b" ", b"x"):  # in place of the line's end, with the patient's name behind
+            secret = b"0010|0010 = SECRET^NAME" if ending.startswith(".m") else b"0010|0010:=SECRET^NAME"
+            path.write_bytes(whole[: place - 1] + joined + secret + b"\n" + whole[place:])
+            try:
+                open_volume(path).read_hu([0])
+            except DataError as error:
+                refused += 1
+                assert "SECRET" not in str(error)
+    assert refused
+    assert "SECRET" not in "".join(capfd.readouterr())

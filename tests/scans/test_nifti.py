@@ -165,6 +165,29 @@ def test_no_plane_but_the_wanted_ones_is_kept(tmp_path: Path) -> None:
     assert peak < stored.nbytes / 4
 
 
+@pytest.mark.parametrize("codes", ["LPS", "RAI", "SAR"])
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_a_whole_scan_takes_the_memory_of_its_slices(codes: str, dtype: type, tmp_path: Path) -> None:
+    view = np.random.default_rng(2).integers(-1000, 1000, size=(160, 150, 140)).astype(dtype)
+    stored, affine = stored_as(view, codes)
+    volume = open_volume(write(tmp_path / "scan.nii", stored, affine))
+    tracemalloc.start()
+    slices = volume.read_hu(range(160))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(slices, view)
+    assert slices.flags.c_contiguous
+    assert peak < 1.3 * slices.nbytes
+
+
+@pytest.mark.parametrize("codes", ["LPS", "RAI", "SAR"])
+def test_a_slice_that_is_asked_for_twice_comes_twice(codes: str, tmp_path: Path) -> None:
+    view = radiological_scan()
+    stored, affine = stored_as(view, codes)
+    found = open_volume(write(tmp_path / "scan.nii", stored, affine)).read_hu([1, 1, 4])
+    np.testing.assert_array_equal(found, view[[1, 1, 4]])
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
 def test_masks_of_any_type_become_uint8_with_their_own_values(dtype: type, tmp_path: Path) -> None:
     stored = np.random.default_rng(3).integers(0, 3, size=(4, 5, 6)).astype(dtype)

@@ -82,6 +82,81 @@ def test_a_mask_with_the_images_grid_on_request(formats, tmp_path: Path) -> None
         open_mask(tmp_path / "small.nii", image, as_image=True)
 
 
+def save_mask(path: Path, view: np.ndarray, affine: np.ndarray) -> Path:
+    """A mask in radiological view, stored left, posterior, superior; `affine` says what it will."""
+    nib.save(nib.Nifti1Image(view.transpose(2, 1, 0), affine), path)
+    return path
+
+
+def some_mask() -> np.ndarray:
+    mask = np.zeros((6, 8, 10), np.uint8)
+    mask[4, 1, 2], mask[0, 6, 9] = 1, 2
+    return mask
+
+
+@pytest.mark.parametrize("kind", ["nifti", "nrrd", "mha", "dicom"])
+@pytest.mark.parametrize("codes", ["LPS", "RAS", "LAI"])
+@pytest.mark.parametrize("ending", ["nii", "mha"])
+def test_a_mask_stays_with_the_voxels_that_it_marks(
+    kind: str, codes: str, ending: str, formats, tmp_path: Path
+) -> None:
+    """Whatever is said of the scan's axes, and in whatever order the mask's voxels are stored."""
+    flipped = np.array([[-0.8, 0, 0, 120], [0, 0.8, 0, 80 - 0.8 * 7], [0, 0, 2.5, -300], [0, 0, 0, 1]])
+    if ending == "nii":  # rows the other way round, as dcm2niix stores them
+        path = save_mask(tmp_path / "mask.nii", some_mask()[:, ::-1], flipped)
+    else:
+        path = tmp_path / "mask.mha"
+        image = sitk.GetImageFromArray(some_mask()[:, ::-1])
+        image.SetDirection((1, 0, 0, 0, -1, 0, 0, 0, 1))
+        image.SetSpacing((0.8, 0.8, 2.5))
+        image.SetOrigin((-120, -80 + 0.8 * 7, -300))
+        sitk.WriteImage(image, str(path))
+    plain, turned = open_volume(formats["scan"][kind]), open_volume(formats["scan"][kind], orientation=codes)
+    hu = plain.read_hu(range(6))[some_mask() > 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(open_mask(path, plain, as_image=True).read_mask(plain), some_mask())
+        mask = open_mask(path, turned, put_right=True).read_mask(turned)
+    values = [int(turned.read_hu(range(6))[mask == label][0]) for label in (2, 1)]
+    assert values == hu.tolist() and mask.sum() == 3
+
+
+def test_a_mask_that_might_be_flipped_is_refused(formats, tmp_path: Path) -> None:
+    shifted = AFFINE + np.array([[0, 0, 0, 30], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    other = np.diag((0.8, 0.8, 2.5, 1))  # to the right and anterior
+    nifti = open_volume(formats["scan"]["nifti"], orientation="LPS")
+    dicom = open_volume(formats["scan"]["dicom"], orientation="LPS")
+    same_axes = save_mask(tmp_path / "same.nii", some_mask(), shifted)
+    other_axes = save_mask(tmp_path / "other.nii", some_mask(), other)
+    silent = save_mask(tmp_path / "silent.nii", some_mask(), np.eye(4))
+
+    def read(path: Path, image: Any, **options: bool) -> np.ndarray:
+        return open_mask(path, image, **options).read_mask(image)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for path in (same_axes, silent):
+            np.testing.assert_array_equal(read(path, nifti, put_right=True), some_mask())
+        with pytest.raises(
+            DataError, match="point to RAS by its own affine, and the scan's to LPS"
+        ) as raised:
+            read(other_axes, nifti, put_right=True)
+        assert "mask_grid=image" in raised.value.remedy
+        np.testing.assert_array_equal(read(other_axes, nifti, as_image=True), some_mask())
+        for path, options in ((same_axes, {"put_right": True}), (other_axes, {"as_image": True})):
+            with pytest.raises(DataError, match=r"format is NIfTI, the scan's DICOM.*upside down"):
+                read(path, dicom, **options)
+    with pytest.warns(DataWarning, match="of another format: check in a picture"):
+        np.testing.assert_array_equal(read(silent, dicom, put_right=True), some_mask())
+
+
+def test_a_segmentation_goes_by_positions_where_the_scan_was_turned(formats, dicom) -> None:
+    image = open_volume(formats["scan"]["dicom"], orientation="LAI")
+    expected = ((dicom.scan() > 200).astype(np.uint8) + (dicom.scan() > 600))[::-1, ::-1]
+    found = open_mask(formats["mask"]["seg"], image, put_right=True).read_mask(image)
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("kind", ["nifti", "nrrd", "mha", "dicom"])
 def test_an_orientation_that_outranks_the_file(kind: str, formats, dicom) -> None:
     path = formats["scan"][kind]
