@@ -244,6 +244,8 @@ def test_a_query_of_a_cohort_is_explained_from_the_finished_run(
     first = near[(near["query_id"] == "clinic/case_1_z0006") & (near["extractor"] == "learned-offset")]
     for row in first[(first["run"] == 0) & (first["rank"] <= 2)].itertuples():
         assert f"{row.rank}  {row.gallery_id}, distance" in done.output
+    done = CliRunner().invoke(app, ["explain", str(out), "--query", "case_1_z0006"])
+    assert done.exit_code == 2 and "Give --query clinic/case_1_z0006" in done.output
 
 
 def test_a_cohort_without_the_organ_is_warned_of(tmp_path: Path, clinic: Path) -> None:

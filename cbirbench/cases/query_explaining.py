@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cbirbench.cases.reopening import ReopenedExtractor, open_run
+from cbirbench.cases.reopening import FinishedRun, ReopenedExtractor, open_run
 from cbirbench.errors import UsageError
 from cbirbench.explain.native import to_native
 from cbirbench.explain.precision import resolved
@@ -16,7 +16,9 @@ from cbirbench.explaining import explained
 from cbirbench.figures.look import check_format
 from cbirbench.interfaces import Options, Progress
 from cbirbench.planning import choose_device
+from cbirbench.query_sets import QuerySet
 from cbirbench.ranking import Ranking, rank
+from cbirbench.report.cohorts import cohorts_of
 from cbirbench.retrieval_figures import (
     Captioned,
     asked_for,
@@ -85,6 +87,7 @@ def explain_query(request: QueryRequest, store: Store, progress: Progress) -> li
         )
     run = open_run(request.folder)
     one = run.query_set(request.query)
+    _check_named_fully(run, one, request.query)
     (chosen,) = asked_for(one.queries, [request.query])
     query = one.queries[chosen.position]
     places = next(among for asked, among in one.parts if chosen.position in asked)
@@ -130,6 +133,23 @@ def explain_query(request: QueryRequest, store: Store, progress: Progress) -> li
         )
         lines.append(f"Wrote {request.arrays}")
     return [*lines, f"Wrote {out}"]
+
+
+def _check_named_fully(run: FinishedRun, one: QuerySet, query: str) -> None:
+    """Check that a query of an external cohort is not named as if it were the benchmark's own.
+
+    Raises:
+        UsageError: It is.
+    """
+    if one.external or query in one.queries.ids:
+        return
+    for cohort in cohorts_of(run.summary)[1:]:
+        full = f"{cohort}/{query}"
+        if full in run.query_set(full).queries.ids:
+            raise UsageError(
+                f"No query of the benchmark is called {query!r}, but one of the cohort {cohort} is.",
+                f"Give --query {full}",
+            )
 
 
 def explain_slices(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from cbirbench.errors import DataError, DataWarning
-from cbirbench.registry import nearest
 
 TABLE_ENDINGS = (".csv", ".tsv", ".parquet", ".pq")
 """Files that `read_table` reads."""
@@ -56,9 +56,12 @@ def read_table(
     required, known = list(required), [*required, *optional]
     missing = [name for name in required if name not in names]
     if missing:
+        strangers = [name for name in names if name not in known]
+        close = difflib.get_close_matches(missing[0], strangers, n=1)
+        hint = f"If {close[0]!r} is meant, call it {missing[0]!r}. " if close else ""
         raise DataError(
             f"{path} has no column {' or '.join(map(repr, missing))}; its columns are {', '.join(names)}.",
-            f"{nearest(missing[0], names)}Columns that are read: {', '.join(known)}.",
+            f"{hint}Columns that are read: {', '.join(known)}.",
         )
     twice = sorted({name for name in names if name in known and names.count(name) > 1})
     if twice:

@@ -99,3 +99,15 @@ def test_long_lists_are_cut() -> None:
     assert at_lines(range(2, 9)) == "lines 2, 3, 4, 5, 6 and 2 more"
     assert listing("abc") == "a, b, c"
     assert listing("abcdefg") == "a, b, c, d, e and 2 more"
+
+
+def test_a_misspelt_column_is_named_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("pacient,split\np,query\n")
+    with pytest.raises(DataError) as raised:
+        read_table(path, required=("patient",), optional=("split",))
+    assert "If 'pacient' is meant, call it 'patient'." in raised.value.remedy
+    path.write_text("subject,split\np,query\n")
+    with pytest.raises(DataError) as raised:
+        read_table(path, required=("patient",), optional=("split",))
+    assert "split' is meant" not in raised.value.remedy
