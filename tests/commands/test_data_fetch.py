@@ -148,5 +148,5 @@ def test_the_list_names_what_each_benchmark_needs() -> None:
         "folder",
     ):
         assert sum(line.split()[:1] == [benchmark] for line in output.splitlines()) == 1
-    assert "cbirbench data fetch hepatic-vessel" in output and "folder.images=DIR" in output
+    assert "cbirbench data fetch hepatic-vessel" in output and "cbirbench run folder --data DIR" in output
     assert "default folder: " in output
