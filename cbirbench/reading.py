@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -18,8 +19,8 @@ from cbirbench.registry import Plugin
 from cbirbench.slices import Slices
 from cbirbench.store import Store, as_json, key_of, slices_from_arrays, slices_to_arrays
 
-FEWEST_FOR_WORKERS = 4
-"""Below so many scans a worker's start takes longer than it saves."""
+WORKERS_START_SECONDS = 3.0
+"""What workers must be expected to save before they are started: more than their start takes."""
 
 
 _Read = tuple[Slices, list[str]]
@@ -100,12 +101,24 @@ def _joined(sources: Sequence[Source], read: dict[str, Slices], split: str) -> S
 
 
 def _read_all(plugin: Plugin, benchmark: Benchmark, todo: Sequence[Source]) -> Iterator[tuple[Source, _Read]]:
-    """Yield (source, what it gave) as they come, from as many workers as there are processors."""
-    workers = min(len(todo), os.cpu_count() or 1)
-    if len(todo) < FEWEST_FOR_WORKERS or workers == 1:
-        for source in todo:
-            yield source, _read_one(plugin, benchmark, source)
-        return
+    """Yield (source, what it gave) as they come, from workers once what is left is worth their start."""
+    left, spent = list(todo), 0.0
+    while left:
+        workers = min(len(left), os.cpu_count() or 1)
+        # Each scan that is left is taken to need as long as those so far.
+        saved = spent / max(len(todo) - len(left), 1) * len(left) * (1.0 - 1.0 / workers)
+        if workers > 1 and saved > WORKERS_START_SECONDS:
+            yield from _read_by_workers(plugin, benchmark, left, workers)
+            return
+        start = time.perf_counter()
+        read = _read_one(plugin, benchmark, left[0])
+        spent += time.perf_counter() - start
+        yield left.pop(0), read
+
+
+def _read_by_workers(
+    plugin: Plugin, benchmark: Benchmark, todo: Sequence[Source], workers: int
+) -> Iterator[tuple[Source, _Read]]:
     _check_pickles(plugin, benchmark, todo)
     # Spawned, not forked: torch and FAISS have threads of their own, which a fork would break.
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))

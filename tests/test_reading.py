@@ -160,6 +160,7 @@ def test_a_scan_that_cannot_be_used_keeps_the_earlier_ones(
 @pytest.fixture
 def two_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(reading, "WORKERS_START_SECONDS", -1.0)
 
 
 def test_a_slice_id_on_both_sides_is_the_plugins_fault(store: Store) -> None:
@@ -169,7 +170,6 @@ def test_a_slice_id_on_both_sides_is_the_plugins_fault(store: Store) -> None:
 
 def test_workers_read_what_one_process_reads(store: Store, tmp_path: Path, two_workers: None) -> None:
     sources = blobs(scans=2).sources()
-    assert len(sources) >= reading.FEWEST_FOR_WORKERS
     steps = Steps()
     by_workers = read(blobs(scans=2), store, sources, steps)
     assert steps.done == 4
@@ -180,6 +180,28 @@ def test_workers_read_what_one_process_reads(store: Store, tmp_path: Path, two_w
     assert [slices.fingerprint() for slices in by_workers] == [slices.fingerprint() for slices in by_one]
     assert by_workers[0].ids == ["g0-0", "g0-1", "g1-0", "g1-1"]
     read(Unreadable(), store, sources)
+
+
+@pytest.mark.parametrize(("seconds", "alone"), [(0.0, 6), (1.0, 6), (3.0, 2), (9.0, 1)])
+def test_workers_start_once_they_save_more_than_they_cost(
+    store: Store, monkeypatch: pytest.MonkeyPatch, seconds: float, alone: int
+) -> None:
+    # With two workers and n of 6 scans left, n * seconds / 2 are saved; the clock ticks `seconds` a scan,
+    # but for the first, which takes a quarter of it.
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    ticks = iter([0.0, seconds / 4, *(tick for n in range(9) for tick in (0.0, seconds))])
+    monkeypatch.setattr(reading.time, "perf_counter", lambda: next(ticks))
+    started = []
+
+    def by_workers(plugin, benchmark, todo, workers):
+        started.append((len(todo), workers))
+        yield from ((source, reading._read_one(plugin, benchmark, source)) for source in todo)
+
+    monkeypatch.setattr(reading, "_read_by_workers", by_workers)
+    sources = blobs(scans=3).sources()
+    found = read(blobs(scans=3), store, sources)
+    assert len(found[0]) == len(found[1]) == 6
+    assert started == ([] if alone == 6 else [(6 - alone, 2)])
 
 
 def test_an_error_in_a_worker_arrives_whole(store: Store, two_workers: None) -> None:
