@@ -11,11 +11,12 @@ import numpy as np
 
 from cbirbench import keys
 from cbirbench.curves import Curves
+from cbirbench.embedding import embedded_slices
 from cbirbench.errors import MissingError, PluginError
 from cbirbench.explain.relax import Explanation
 from cbirbench.explaining import explained
 from cbirbench.explanation_scores import attention_rows, explained_rows
-from cbirbench.extraction import REPORT, embed_slices, guarded
+from cbirbench.extraction import REPORT, guarded
 from cbirbench.interfaces import Evidence, Extractor, Progress, Trainable, TrainingRecord
 from cbirbench.plan import RETRIEVED_SHOWN, Contender, Plan, run_seed
 from cbirbench.query_sets import QuerySet
@@ -107,12 +108,12 @@ class _Evaluation:
         """Embed, rank, explain and score one set of queries."""
         plan, contender, extractor, shaped_by = self.plan, self.contender, self.extractor, self.shaped_by
         vectors = [
-            _embedded(
-                plan,
+            embedded_slices(
                 contender,
                 extractor,
                 shaped_by,
                 slices,
+                plan.run_options.batch_size,
                 self.store,
                 self.progress,
                 f"{title}: embedding {split}",
@@ -309,35 +310,6 @@ def _record(metadata: Mapping[str, Any]) -> TrainingRecord:
         for row in metadata["epochs"]
     ]
     return TrainingRecord(rows, metadata["resumed_from_epoch"])
-
-
-def _embedded(
-    plan: Plan,
-    contender: Contender,
-    extractor: Extractor,
-    shaped_by: keys.ShapedBy,
-    slices: Slices,
-    store: Store,
-    progress: Progress,
-    title: str,
-) -> NDArray[np.float32]:
-    """Embed slices, or take equal embeddings from the cache."""
-    batch_size = plan.run_options.batch_size
-    key = keys.embeddings(shaped_by, slices, batch_size)
-    entry = store.read("embeddings", key)
-    if entry is not None:
-        return entry[0]["embeddings"]
-    with progress.stage(title, len(slices)) as advance:
-        vectors = embed_slices(
-            extractor,
-            slices,
-            batch_size=batch_size,
-            device=plan.device,
-            name=contender.name,
-            advance=advance,
-        )
-    store.write("embeddings", key, {"embeddings": vectors})
-    return vectors
 
 
 def _scored(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cbirbench import registry
-from cbirbench.errors import DataWarning, MissingError, PluginError, UsageError
+from cbirbench.doubts import heard
+from cbirbench.errors import MissingError, PluginError, UsageError
 from cbirbench.explain.precision import resolved
 from cbirbench.explain.relax import RelaxOptions
 from cbirbench.interfaces import Augmentation, Benchmark, Context, Metric, Options, Source, Trainable
@@ -58,7 +57,8 @@ def build(request: Request) -> Plan:
     metric_plugins, metrics = _metrics(settings, request.metrics)
     device = choose_device(request.device)
     relax = relax.model_copy(update={"precision": resolved(relax.precision, device)})
-    with _doubts() as doubts:
+    doubts: list[str] = []
+    with heard(doubts):
         structures = dict(benchmark.structures)  # it may read the names from a file: now, not after hours
         sources = benchmark.sources()
         _check_sources(sources, request.benchmark)
@@ -93,16 +93,6 @@ def build(request: Request) -> Plan:
         cohorts=cohorts,
         structures=structures,
     )
-
-
-@contextmanager
-def _doubts() -> Iterator[list[str]]:
-    """What is warned of while scans are looked up, each once."""
-    found: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DataWarning)
-        yield found
-    found += dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, DataWarning))
 
 
 def _cohorts(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -13,7 +12,8 @@ from multiprocessing import get_context
 from multiprocessing.reduction import ForkingPickler
 
 from cbirbench import registry
-from cbirbench.errors import CbirbenchError, DataWarning, MissingError, PluginError
+from cbirbench.doubts import heard
+from cbirbench.errors import CbirbenchError, MissingError, PluginError
 from cbirbench.interfaces import Benchmark, Progress, Source
 from cbirbench.registry import Plugin
 from cbirbench.slices import Slices
@@ -154,9 +154,9 @@ def _result(job: Future[_Read]) -> _Read:
 
 def _read_one(plugin: Plugin, benchmark: Benchmark, source: Source) -> _Read:
     """The slices of a scan and what it warned of; a worker's own warnings would reach nobody."""
+    warned: list[str] = []
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", DataWarning)
+        with heard(warned):
             slices = benchmark.read(source)
     except CbirbenchError:
         raise
@@ -172,7 +172,4 @@ def _read_one(plugin: Plugin, benchmark: Benchmark, source: Source) -> _Read:
             f"The benchmark {plugin.name!r} gave {found} for {source.volume_id} of {source.patient_id!r}.",
             "Report it to the plugin's authors.",
         )
-    for other in caught:
-        if not issubclass(other.category, DataWarning):
-            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
-    return slices, [str(found.message) for found in caught if issubclass(found.category, DataWarning)]
+    return slices, warned

@@ -47,6 +47,7 @@ ORDER = [
     "explanation_scores",
     "explaining",
     "cases.reopening",
+    "embedding",
     "keys",
     "scoring",
     "retrieval_figures",
@@ -168,6 +169,7 @@ ORDER = [
     "numeric_order",
     "slices",
     "atomic",
+    "doubts",
     "errors",
 ]
 

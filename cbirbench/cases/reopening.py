@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cbirbench import keys, registry, results
+from cbirbench.embedding import embedded_slices
 from cbirbench.errors import DataError, UsageError
 from cbirbench.extraction import embed_slices
 from cbirbench.interfaces import Augmentation, Context, Extractor, Options, Progress, Trainable
@@ -230,22 +231,16 @@ class ReopenedExtractor:
         Raises:
             PluginError: The extractor hands over something its interface forbids.
         """
-        batch_size: int = self.run.summary["run_options"]["batch_size"]
-        key = keys.embeddings(self.shaped_by, slices, batch_size)
-        entry = store.read("embeddings", key)
-        if entry is not None:
-            return entry[0]["embeddings"]
-        with progress.stage(title, len(slices)) as advance:
-            vectors = embed_slices(
-                self.extractor,
-                slices,
-                batch_size=batch_size,
-                device=self.contender.context.device,
-                name=self.contender.name,
-                advance=advance,
-            )
-        store.write("embeddings", key, {"embeddings": vectors})
-        return vectors
+        return embedded_slices(
+            self.contender,
+            self.extractor,
+            self.shaped_by,
+            slices,
+            self.run.summary["run_options"]["batch_size"],
+            store,
+            progress,
+            title,
+        )
 
     def _check(self, query: CTSlice, recorded: NDArray[np.float32]) -> None:
         """Check that it is what it was: else its answers would be of another extractor's."""

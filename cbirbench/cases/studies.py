@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cbirbench.datasets.scan_names import stem_of
 from cbirbench.datasets.scan_slices import ScanIdentity, slices_at
-from cbirbench.errors import DataError, DataWarning, UsageError
+from cbirbench.doubts import heard
+from cbirbench.errors import DataError, UsageError
 from cbirbench.scans.geometry import orientation
 from cbirbench.scans.volume import Volume
 from cbirbench.scans.volumes import open_mask, open_volume
@@ -176,16 +175,3 @@ def open_study(file: ScanFile) -> Study:
 def study_name(path: Path) -> str:
     """What a scan is called: its file's name without the ending, or its folder's name."""
     return path.resolve().name if path.is_dir() else stem_of(path.name)
-
-
-@contextmanager
-def heard(notes: list[str]) -> Iterator[None]:
-    """Keep what readers warn of, each once."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DataWarning)
-        yield
-    for warning in caught:
-        if not issubclass(warning.category, DataWarning):
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-        elif str(warning.message) not in notes:
-            notes.append(str(warning.message))
