@@ -156,7 +156,7 @@ def test_the_same_command_again_computes_nothing_and_agrees(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("computed anew what the cache holds")
 
-    monkeypatch.setattr(evaluation, "embed_slices", refuse)
+    monkeypatch.setattr("cbirbench.embedding.embed_slices", refuse)
     monkeypatch.setattr("cbirbench.scoring.masked_embed", lambda extractor, relax: refuse)
     monkeypatch.setattr("cbirbench_simsiam.extractor.SimSiamHUClip.fit", refuse)
     monkeypatch.setattr("cbirbench.datasets.phantom.Phantom.read", refuse)

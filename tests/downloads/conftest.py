@@ -25,7 +25,7 @@ class Mirror:
         next: What to do at the coming requests instead of answering well: a status, ``cut N`` (break off
             after N bytes), ``html``, ``endless`` (no length), ``silent``, or an address to redirect to.
         asked: The headers of each request.
-        sent: How many bytes of the file went out at each request.
+        sent: How many bytes of the file were put out at each request.
     """
 
     def __init__(self, port: int) -> None:
@@ -91,8 +91,8 @@ class Handler(BaseHTTPRequestHandler):
         if how.startswith("cut"):
             body = body[: int(how.split()[1])]
             self.close_connection = True
+        mirror.sent.append(len(body))  # before the client can have it all and look
         self.wfile.write(body)
-        mirror.sent.append(len(body))
 
 
 @pytest.fixture
