@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from cbirbench.slices import Slices, square_batches
+from cbirbench.slices import Slices, batches_of_one_side, stacked_squares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -188,7 +188,8 @@ def _distances(vectors: NDArray[np.float32], gallery: NDArray[np.float32]) -> ND
 def _coefficients(slices: Slices) -> NDArray[np.float32]:
     """Cosine coefficients 1 to 16 of each slice's thumbnail, shape ``(n, 16, 16)``."""
     found = np.empty((len(slices), HASH_SIDE, HASH_SIDE), dtype=np.float32)
-    for positions, batch in square_batches(slices, _SLICES_AT_ONCE):
+    for positions in batches_of_one_side(slices, _SLICES_AT_ONCE):
+        batch = stacked_squares([slices[position] for position in positions])
         side = batch.shape[1]
         basis = _basis(side)
         seen = np.clip(batch, *_WINDOW).astype(np.float32)

@@ -13,7 +13,7 @@ from cbirbench.interfaces import Progress, Trainable
 from cbirbench.plan import RETRIEVED_SHOWN, Contender, Plan, run_seed
 from cbirbench.query_sets import QuerySet
 from cbirbench.scoring import guarded_explaining, masked_embed
-from cbirbench.slices import CTSlice, Slices, square_batches
+from cbirbench.slices import CTSlice, Slices, batches_of_one_side
 from cbirbench.store import Store
 
 WORTH_SAYING_S = 600.0
@@ -49,9 +49,9 @@ def spoken(seconds: float) -> str:
 def seconds_per_image(plan: Plan, contender: Contender, slices: Slices) -> float:
     """Seconds an image takes to embed, the faster of two batches after one to warm up."""
     extractor = contender.make()
-    _, hu = next(square_batches(slices, 8))
-    images = prepared(extractor, hu, device=plan.device, name=contender.name)
-    return _fastest(lambda: embedded(extractor, images, name=contender.name)) / len(hu)
+    some = [slices[position] for position in next(batches_of_one_side(slices, 8))]
+    images = prepared(extractor, some, device=plan.device, name=contender.name)
+    return _fastest(lambda: embedded(extractor, images, name=contender.name)) / len(some)
 
 
 def seconds_per_masked_image(plan: Plan, contender: Contender, slices: Slices) -> float:
@@ -59,8 +59,7 @@ def seconds_per_masked_image(plan: Plan, contender: Contender, slices: Slices) -
     import torch
 
     extractor = contender.make()
-    _, hu = next(square_batches(slices, 1))
-    image = prepared(extractor, hu, device=plan.device, name=contender.name)
+    image = prepared(extractor, slices[:1], device=plan.device, name=contender.name)
     embed = masked_embed(extractor, plan.relax)
     height, width = image.shape[2:]
     largest = min(plan.relax.block_size(height, width, image.device.type), MASKED_AT_ONCE)

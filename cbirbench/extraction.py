@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from cbirbench.errors import CbirbenchError, MissingError, PluginError
-from cbirbench.slices import Slices, square_batches
+from cbirbench.errors import CbirbenchError, DataError, MissingError, PluginError
+from cbirbench.interfaces import Located
+from cbirbench.slices import CTSlice, Slices, batches_of_one_side, stacked_squares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,12 +23,12 @@ REPORT = "Report it to the plugin's authors; until it is mended, leave the extra
 """What to do about a plugin that hands over something else than it should."""
 
 
-def prepared(extractor: Extractor, hu: NDArray[np.int16], *, device: str, name: str) -> Tensor:
-    """Prepare a batch of square slices and check what comes back.
+def prepared(extractor: Extractor, items: Sequence[CTSlice], *, device: str, name: str) -> Tensor:
+    """Prepare a batch of slices, padded to squares, and check what comes back.
 
     Args:
         extractor: The contestant.
-        hu: int16 Hounsfield units, shape ``(n, side, side)``.
+        items: n slices of one side.
         device: Where the extractor works.
         name: Its name, for messages.
 
@@ -36,27 +37,43 @@ def prepared(extractor: Extractor, hu: NDArray[np.int16], *, device: str, name: 
 
     Raises:
         PluginError: The images have another count, type or range, or the extractor failed.
+        DataError: The extractor goes by where in their scans the slices lie, and one does not say.
     """
     import torch
 
-    images = guarded(
-        f"{name}.prepare",
-        lambda: extractor.prepare(torch.from_numpy(hu).to(device)),
-        out_of_memory=_embedding_out_of_memory(name, "prepare"),
-    )
-    if not _is_whole(images, 4, len(hu)):
+    hu = torch.from_numpy(stacked_squares(items)).to(device)
+    step, call = f"{name}.prepare", lambda: extractor.prepare(hu)
+    if isinstance(extractor, Located):
+        located, positions = extractor, _positions(items, name).to(device)
+        step, call = f"{name}.prepare_at", lambda: located.prepare_at(hu, positions)
+    images = guarded(step, call, out_of_memory=_embedding_out_of_memory(name, "prepare"))
+    if not _is_whole(images, 4, len(items)):
         raise PluginError(
-            f"{name}.prepare must return a tensor of shape ({len(hu)}, channels, height, width), "
+            f"{step} must return a tensor of shape ({len(items)}, channels, height, width), "
             f"got {_described(images)}.",
             REPORT,
         )
     low, high = float(images.min()), float(images.max())
     if not (images.is_floating_point() and low >= 0.0 and high <= 1.0):
         raise PluginError(
-            f"{name}.prepare must return float images in 0..1, got {images.dtype} in {low:g}..{high:g}.",
+            f"{step} must return float images in 0..1, got {images.dtype} in {low:g}..{high:g}.",
             "It windows and scales only; normalisation by mean and deviation belongs in embed.",
         )
     return images
+
+
+def _positions(items: Sequence[CTSlice], name: str) -> Tensor:
+    import torch
+
+    positions = [item.relative_z for item in items]
+    if None in positions:
+        unplaced = items[positions.index(None)].slice_id
+        raise DataError(
+            f"{name} goes by where in its scan a slice lies, which slice {unplaced!r} does not say.",
+            "Give whole scans instead of single slices, or leave the extractor out. A benchmark plugin says "
+            "it by CTSlice's volume_slices.",
+        )
+    return torch.tensor(positions, dtype=torch.float32)
 
 
 def embedded(extractor: Extractor, images: Tensor, *, name: str) -> NDArray[np.float32]:
@@ -109,8 +126,9 @@ def embed_slices(
         PluginError: The extractor hands over something its interface forbids.
     """
     vectors: NDArray[np.float32] | None = None
-    for positions, hu in square_batches(slices, batch_size):
-        batch = embedded(extractor, prepared(extractor, hu, device=device, name=name), name=name)
+    for positions in batches_of_one_side(slices, batch_size):
+        images = prepared(extractor, [slices[i] for i in positions], device=device, name=name)
+        batch = embedded(extractor, images, name=name)
         if vectors is None:
             vectors = np.empty((len(slices), batch.shape[1]), dtype=np.float32)
         if batch.shape[1] != vectors.shape[1]:

@@ -1,7 +1,8 @@
 """What a plugin is: small typed protocols for extractors, augmentations, metrics and benchmarks.
 
-A plugin is a class that an entry point names. It says which options it takes (`options_type`) and is made
-with them. Extractors are contestants: they hand over vectors; the runner checks and computes everything else.
+A plugin is a class that an entry point names. It says which interface it was written for
+(`interface_version`) and which options it takes (`options_type`), and is made with them. Extractors are
+contestants: they hand over vectors; the runner checks and computes everything else.
 """
 
 from __future__ import annotations
@@ -14,73 +15,58 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
+from cbirbench.options import Json, Options, ProfileName, option
 from cbirbench.slices import Slices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Generator, Tensor
 
-Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
-"""A value that JSON can hold."""
+__all__ = [
+    "INTERFACE_VERSION",
+    "Augmentation",
+    "Benchmark",
+    "Context",
+    "Evidence",
+    "Explainable",
+    "Extractor",
+    "Json",
+    "Located",
+    "Metric",
+    "Need",
+    "Options",
+    "Plugin",
+    "Precision",
+    "ProfileName",
+    "Progress",
+    "Source",
+    "Trainable",
+    "TrainingRecord",
+    "Watcher",
+    "option",
+]
 
-ProfileName = Literal["paper", "released-code"]
-"""The two readings of the protocol: the paper's text, and its released program."""
+INTERFACE_VERSION = 1
+"""The version of these interfaces; it rises when a plugin must change to go on working."""
 
 
-class Options(BaseModel):
-    """A plugin's options: typed, bounded, documented. Declare each with `option`.
+class Plugin:
+    """What a plugin of any kind may inherit from, to write less. Nothing asks whether it does.
 
-    `family` names a set of plugins whose options ``--set FAMILY.OPTION=VALUE`` sets together.
+    It takes no options and says that nothing besides options and versions changes what it computes: state
+    `options_type` where it has options, and `fingerprint` where anything else decides, a file of weights say.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-    family: ClassVar[str] = ""
+    options_type: ClassVar[type[Options]] = Options
 
-    def shaping(self) -> dict[str, Any]:
-        """The values that can change a number, as JSON: all but those declared with ``result=False``."""
-        beside = {
-            name
-            for name, info in type(self).model_fields.items()
-            if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("result") is False
-        }
-        return self.model_dump(mode="json", exclude=beside)
+    def __init__(self, options: Any, context: Any = None) -> None:
+        self.options = options
+        self.context = context
 
-
-def option(
-    default: Any,
-    *,
-    description: str,
-    unit: str = "",
-    source: str = "",
-    profiles: Mapping[ProfileName, Any] | None = None,
-    protocol: bool = True,
-    result: bool = True,
-    **bounds: Any,
-) -> Any:
-    """Declare one option of a plugin.
-
-    Args:
-        default: The value in the `paper` profile.
-        description: One sentence that says what it sets.
-        unit: The unit of the value: ``px``, ``HU``, ``epochs``.
-        source: Where the default comes from, a section or an equation.
-        profiles: Values that other profiles give it, ``{"released-code": ...}``.
-        protocol: Whether a value other than the profile's departs from it; not so for a path or a batch size
-            that changes no result.
-        result: False where no value of it can change any number, not even the last digit (how often a
-            checkpoint is written): what was computed with another value is then used again.
-        **bounds: pydantic's constraints: ``ge``, ``gt``, ``le``, ``lt``, ``min_length``.
-    """
-    extra: dict[str, Any] = {
-        "unit": unit,
-        "source": source,
-        "profiles": dict(profiles or {}),
-        "protocol": protocol and result,
-        "result": result,
-    }
-    return Field(default, description=description, json_schema_extra=extra, validate_default=True, **bounds)
+    def fingerprint(self) -> Mapping[str, Json]:
+        """Nothing besides options and versions."""
+        return {}
 
 
 class Progress(Protocol):
@@ -98,6 +84,7 @@ class Progress(Protocol):
 class Augmentation(Protocol):
     """Makes the two training views of a slice. Sampling and applying are apart, so a view can be replayed."""
 
+    interface_version: ClassVar[int]
     options_type: ClassVar[type[Options]]
 
     def fingerprint(self) -> Mapping[str, Json]:
@@ -151,6 +138,7 @@ class Extractor(Protocol):
     Made as ``extractor_class(options, context)``.
     """
 
+    interface_version: ClassVar[int]
     options_type: ClassVar[type[Options]]
 
     def fingerprint(self) -> Mapping[str, Json]:
@@ -178,6 +166,26 @@ class Extractor(Protocol):
             float32 embeddings, shape ``(n, d)``, in the order of the images.
         """
         ...
+
+
+class Located(ABC):
+    """An extractor that is told where in its scan each slice lies. Opting in is inheriting from it.
+
+    `prepare_at` then takes the place of `prepare`.
+    """
+
+    @abstractmethod
+    def prepare_at(self, hu: Tensor, positions: Tensor) -> Tensor:
+        """Do what `prepare` does, knowing where the slices lie.
+
+        Args:
+            hu: int16 Hounsfield units, shape ``(n, side, side)``, on this extractor's device.
+            positions: Where each slice lies in its scan, float32, shape ``(n,)``, on the same device: 0 the
+                most inferior slice of the scan, 1 the most superior.
+
+        Returns:
+            float32 images in 0..1, shape ``(n, channels, height, width)``.
+        """
 
 
 Precision = Literal["float32", "bfloat16"]
@@ -302,6 +310,7 @@ class Evidence:
 class Metric(Protocol):
     """Scores each query. Made as ``metric_class(options)``."""
 
+    interface_version: ClassVar[int]
     options_type: ClassVar[type[Options]]
     needs: ClassVar[Need]
 
@@ -345,6 +354,7 @@ class Source:
 class Benchmark(Protocol):
     """A cohort with a split. Made as ``benchmark_class(options)``; it must pickle, as workers read."""
 
+    interface_version: ClassVar[int]
     options_type: ClassVar[type[Options]]
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]]
     """Options that it sets for others, ``{"simsiam": {"epochs": 5}, "run": {"runs": 1}}``."""

@@ -31,7 +31,10 @@ def untrained(device: str, contender: Contender, extractor: Extractor) -> Shaped
         "options": contender.options.shaping(),
         "fingerprint": as_json(extractor.fingerprint()),
         "augmentations": [
-            [used.distribution, used.version, registry.source_digest(used.package)]
+            [
+                *(used.distribution, used.version, registry.source_digest(used.package)),
+                contender.augmentation_options[used.name].shaping(),
+            ]
             for used in contender.augmentations
         ],
         "device": device,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cbirbench import registry
 from cbirbench.duplicates import DuplicatePair, duplicates_by_embedding, duplicates_by_hash
+from cbirbench.interfaces import Located
 from cbirbench.leakage import known_overlaps, leakage_findings, leakage_report
-from cbirbench.plan import Plan
+from cbirbench.plan import Contender, Plan
 from cbirbench.query_sets import QuerySet
 from cbirbench.results import RunOutcome
 from cbirbench.slices import Slices
@@ -32,11 +34,17 @@ class Leaks:
         self._by_hash = duplicates_by_hash(self._gallery, one.queries)
         self._by_embedding: dict[str, list[DuplicatePair] | None] = {}
 
-    def look_at(self, extractor: str, outcome: RunOutcome) -> None:
-        """Look for copies by an extractor's embeddings."""
-        self._by_embedding[extractor] = duplicates_by_embedding(
-            outcome.gallery_embeddings, outcome.query_embeddings, self._one.gallery, self._one.queries
-        )
+    def look_at(self, contender: Contender, outcome: RunOutcome) -> None:
+        """Look for copies by an extractor's embeddings; not by one that goes by the slices' positions.
+
+        Slices of two patients at one position are near to such an extractor, and no copies.
+        """
+        found = None
+        if not issubclass(registry.load(contender.plugin), Located):
+            found = duplicates_by_embedding(
+                outcome.gallery_embeddings, outcome.query_embeddings, self._one.gallery, self._one.queries
+            )
+        self._by_embedding[contender.name] = found
 
     @property
     def report(self) -> dict[str, Any]:

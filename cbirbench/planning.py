@@ -15,6 +15,7 @@ from cbirbench.explain.relax import RelaxOptions
 from cbirbench.interfaces import Augmentation, Benchmark, Context, Metric, Options, Source, Trainable
 from cbirbench.leakage import crossing_patients
 from cbirbench.plan import DEFAULT_METRICS, Contender, ExternalCohort, Plan, Request
+from cbirbench.plugin_facts import families, own_options
 from cbirbench.registry import Plugin
 from cbirbench.settings import Assignment, RunOptions, Settings, parse_assignments
 
@@ -233,6 +234,8 @@ def _contenders(settings: Settings, names: Sequence[str], device: str, runs: int
         return made
 
     contenders: list[Contender] = []
+    for plugin in [registry.find("extractor", asked) for asked in names]:
+        settings.seen[plugin.name] = registry.load(plugin).options_type
     for asked in names:
         plugin = registry.find("extractor", asked)
         if plugin.name in [contender.name for contender in contenders]:
@@ -310,20 +313,26 @@ def _check_patients(gallery: Sequence[Source], queries: Sequence[Source], side: 
 def leftovers(settings: Settings, assignments: Sequence[Assignment]) -> list[str]:
     """Notes on assignments that nothing of this run took up; a name that nobody has is an error."""
     notes = []
-    own: dict[str, type[Options]] = {"run": RunOptions, "relax": RelaxOptions}
+    own = own_options()
     known = {name for kind in registry.GROUPS for plugin in registry.installed(kind) for name in plugin.names}
+    known |= own.keys()
     for given in [given for given in assignments if given not in settings.used]:
-        if given.name not in known | own.keys():
-            raise UsageError(
-                f"--set {given}: nothing is called {given.name!r}.",
-                f"{registry.nearest(given.name, known | own.keys())}Names are those of "
-                "`cbirbench plugins list`, and run and relax.",
-            )
+        members: tuple[str, ...] = ()
+        if given.name not in known:
+            in_families = families()
+            members = in_families.get(given.name, ())
+            if not members:
+                raise UsageError(
+                    f"--set {given}: nothing is called {given.name!r}.",
+                    f"{registry.nearest(given.name, known | in_families.keys())}Names are those of "
+                    "`cbirbench plugins list`, and run and relax; `cbirbench plugins show NAME` describes "
+                    "the options of each.",
+                )
         if given.name in own:
             settings.resolve(own[given.name], [given.name], departs=False)
         for kind in registry.GROUPS:
             for plugin in registry.installed(kind):
-                if given.name in plugin.names and not plugin.problem:
+                if (given.name in plugin.names or plugin.name in members) and not plugin.problem:
                     settings.resolve(registry.load(plugin).options_type, plugin.names, departs=False)
         reason = "only a run uses it" if given.name in own else f"{given.name} takes no part in this run"
         notes.append(f"--set {given} has no effect: {reason}.")

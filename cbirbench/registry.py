@@ -12,7 +12,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -74,14 +74,52 @@ class Plugin:
 
 
 @cache
-def _entries(kind: Kind) -> tuple[tuple[str, str, str, str], ...]:
-    """Entry points of a kind as (name, value, distribution, version), without repeats."""
-    found = {
-        (point.name, point.value.replace(" ", ""), point.dist.name or "unknown", point.dist.version or "")
-        for point in importlib.metadata.entry_points(group=GROUPS[kind])
-        if point.dist is not None
-    }
-    return tuple(sorted(found))
+def _entries() -> dict[Kind, tuple[tuple[str, str, str, str], ...]]:
+    """Entry points by kind as (name, value, distribution, version), without repeats.
+
+    One pass for all kinds; metadata, which holds a README, is read of distributions with plugins alone. One
+    whose entry points cannot be read hides no other: it is listed under its own name, without a value.
+    """
+    found: dict[Kind, set[tuple[str, str, str, str]]] = {kind: set() for kind in GROUPS}
+    seen: set[str] = set()
+    for distribution in importlib.metadata.distributions():
+        own = _points(distribution)
+        if not own:
+            continue
+        name, version = _origin(distribution)
+        key = re.sub(r"[-_.]+", "-", name).lower()
+        if key in seen and name != "unknown":  # what comes first on the path is what is imported
+            continue
+        seen.add(key)
+        for kind, point, value in own:
+            found[kind].add((point or name, value, name, version))
+    return {kind: tuple(sorted(entries)) for kind, entries in found.items()}
+
+
+def _points(distribution: importlib.metadata.Distribution) -> list[tuple[Kind, str, str]]:
+    """A distribution's plugins as (kind, name, value), both empty where they cannot be read."""
+    try:
+        points = distribution.entry_points
+    except UnicodeDecodeError:  # no text, so nobody can tell whether it names a plugin
+        return []
+    except Exception:
+        text = distribution.read_text("entry_points.txt") or ""
+        return [(kind, "", "") for kind, group in GROUPS.items() if f"[{group}]" in text]
+    kinds = {group: kind for kind, group in GROUPS.items()}
+    return [
+        (kinds[point.group], point.name, point.value.replace(" ", ""))
+        for point in points
+        if point.group in kinds
+    ]
+
+
+def _origin(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
+    """A distribution's name and version."""
+    try:
+        metadata = distribution.metadata
+        return metadata["Name"] or "unknown", metadata["Version"] or ""
+    except Exception:  # metadata that is gone, or no text
+        return "unknown", ""
 
 
 def forget() -> None:
@@ -92,12 +130,12 @@ def forget() -> None:
 
 def installed(kind: Kind) -> list[Plugin]:
     """All plugins of a kind, by name. Imports none of them."""
-    entries = _entries(kind)
+    entries = _entries()[kind]
     by_value: dict[tuple[str, str, str], list[str]] = {}
-    owners: dict[str, set[str]] = {}
+    owners: dict[str, list[str]] = {}
     for name, value, distribution, version in entries:
         by_value.setdefault((value, distribution, version), []).append(name)
-        owners.setdefault(name, set()).add(distribution)
+        owners.setdefault(name, []).append(distribution)
     plugins = []
     for (value, distribution, version), names in by_value.items():
         canonical, *aliases = sorted(names, key=lambda name: (-len(name), name))
@@ -106,24 +144,43 @@ def installed(kind: Kind) -> list[Plugin]:
     return sorted(plugins, key=lambda plugin: (plugin.name, plugin.distribution))
 
 
-def _problem(value: str, names: Sequence[str], owners: dict[str, set[str]]) -> str:
+def _problem(value: str, names: Sequence[str], owners: Mapping[str, Sequence[str]]) -> str:
+    """What can be told against a plugin without importing it."""
+    if not value:
+        return "its entry points cannot be read: reinstall or update it"
     for name in names:
         if not _NAME.fullmatch(name):
             return f"{name!r} is not a valid name: letters, digits, '.', '_' and '-' only"
+        distributions = sorted(set(owners[name]))
+        if len(distributions) > 1:
+            return f"{' and '.join(distributions)} both provide {name!r}: uninstall one of them"
         if len(owners[name]) > 1:
-            return f"{' and '.join(sorted(owners[name]))} both provide {name!r}: uninstall one of them"
+            return f"{distributions[0]} provides {name!r} {len(owners[name])} times: reinstall or update it"
+    return _value_problem(value)
+
+
+def _value_problem(value: str) -> str:
     module, _, attribute = value.partition(":")
     if not (module and attribute):
         return f"its entry point {value!r} names no class: it should read module:Class"
-    if importlib.util.find_spec(module.partition(".")[0]) is None:
-        return f"its module {module!r} is not there: reinstall the package"
-    return ""
+    if not all(part.isidentifier() for part in module.split(".")):
+        return f"its entry point {value!r} names no module: it should read module:Class"
+    try:
+        there = importlib.util.find_spec(module.partition(".")[0]) is not None
+    except ValueError:  # loaded already, and without a spec, as __main__ is
+        there = True
+    return "" if there else f"its module {module!r} is not there: reinstall the package"
+
+
+def closest(name: str, candidates: Iterable[str]) -> str:
+    """The candidate that is spelt most like the name; empty where none is like it."""
+    return next(iter(difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)), "")
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """A sentence with the nearest of the candidates, or nothing."""
-    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
-    return f"Did you mean {close[0]!r}? " if close else ""
+    close = closest(name, candidates)
+    return f"Did you mean {close!r}? " if close else ""
 
 
 def find(kind: Kind, name: str) -> Plugin:
@@ -153,7 +210,8 @@ def load(plugin: Plugin) -> Any:
     """Import a plugin's class and check that it has what its interface asks for.
 
     Raises:
-        PluginError: The import fails, or something of the interface is missing.
+        PluginError: The import fails, something of the interface is missing, or the plugin was written for
+            a newer interface.
     """
     origin = f"The {plugin.kind} {plugin.name!r} of {plugin.distribution} {plugin.version}"
     point = importlib.metadata.EntryPoint(plugin.name, plugin.value, GROUPS[plugin.kind])
@@ -161,7 +219,7 @@ def load(plugin: Plugin) -> Any:
         loaded = point.load()
     except CbirbenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module that ends Python must not end the listing
         raise PluginError(
             f"{origin} cannot be imported: {type(error).__name__}: {error}.",
             f"Reinstall or update {plugin.distribution}, or leave {plugin.name!r} out.",
@@ -170,6 +228,8 @@ def load(plugin: Plugin) -> Any:
 
     options_type = getattr(loaded, "options_type", None)
     missing = [name for name in METHODS[plugin.kind] if not hasattr(loaded, name)]
+    if "prepare" in missing and hasattr(loaded, "prepare_at"):  # of those that inherit from Located
+        missing.remove("prepare")
     if not (isinstance(options_type, type) and issubclass(options_type, Options)):
         missing.insert(0, "options_type (a subclass of cbirbench.interfaces.Options)")
     if missing:
@@ -177,7 +237,25 @@ def load(plugin: Plugin) -> Any:
             f"{origin} is no {plugin.kind}: {plugin.value} lacks {', '.join(missing)}.",
             "See cbirbench.interfaces for what each kind of plugin needs.",
         )
+    _check_version(getattr(loaded, "interface_version", None), plugin, origin)
     return loaded
+
+
+def _check_version(stated: object, plugin: Plugin, origin: str) -> None:
+    from cbirbench.interfaces import INTERFACE_VERSION
+
+    if type(stated) is not int or stated < 1:
+        says = "does not say" if stated is None else f"says {stated!r} where it should say"
+        raise PluginError(
+            f"{origin} {says} which version of the interfaces it was written for.",
+            f"Its class states it as a whole number: interface_version = {INTERFACE_VERSION}.",
+        )
+    if stated > INTERFACE_VERSION:
+        raise PluginError(
+            f"{origin} was written for version {stated} of the interfaces; this cbirbench has version "
+            f"{INTERFACE_VERSION}.",
+            f"Update cbirbench (pip install --upgrade cbirbench), or install an older {plugin.distribution}.",
+        )
 
 
 def make(plugin: Plugin, *arguments: Any) -> Any:

@@ -69,7 +69,7 @@ def execute(plan: Plan, out: Path, store: Store, progress: Progress, command: st
                 sets, run_once(plan, contender, run, sets, out, store, progress), strict=True
             ):
                 if run == 0:
-                    leaks[one.cohort].look_at(contender.name, outcome)
+                    leaks[one.cohort].look_at(contender, outcome)
                 results.write_outcome_arrays(out, outcome)
                 outcomes.append(outcome.without_arrays())
     for leak in leaks.values():

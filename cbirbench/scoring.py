@@ -17,7 +17,7 @@ from cbirbench.interfaces import Evidence, Explainable, Extractor, Metric, Progr
 from cbirbench.plan import Contender, Plan
 from cbirbench.query_sets import QuerySet
 from cbirbench.ranking import Ranking, rank_within
-from cbirbench.slices import CTSlice, Slices, pad_to_square
+from cbirbench.slices import CTSlice, Slices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,8 +55,7 @@ def explanations(
 
     passes = Passes(masked_embed(extractor, relax), contender.name, narrowed)
     for item in items:
-        hu = pad_to_square(item.hu)[None]
-        image = prepared(extractor, hu, device=contender.context.device, name=contender.name)
+        image = prepared(extractor, [item], device=contender.context.device, name=contender.name)
         seen = None if known is None else known.get(item.slice_id)
         work = partial(explain, passes, image, relax, known=seen, advance=advance)
         yield item, guarded_explaining(contender.name, work)

@@ -12,10 +12,17 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from cbirbench.errors import PluginError, UsageError
-from cbirbench.interfaces import Options, ProfileName, option
-from cbirbench.registry import nearest
+from cbirbench.option_tables import declared, option_row
+from cbirbench.options import Options, ProfileName, option
+from cbirbench.registry import closest, nearest
 
 PROFILES: tuple[ProfileName, ...] = ("paper", "released-code")
+
+PYDANTICS_OWN = (
+    *("int_", "float_", "bool_", "string_", "literal_", "path_", "enum", "tuple_", "list_", "set_"),
+    *("frozen_set_", "greater_", "less_", "multiple_", "too_", "missing", "none_"),
+)
+"""How pydantic's errors begin that speak of types of Python: what the option takes is said in other words."""
 
 
 class RunOptions(Options):
@@ -107,6 +114,8 @@ class Settings:
     assignments: Sequence[Assignment]
     departures: dict[tuple[str, str], Departure] = field(default_factory=dict)
     used: set[Assignment] = field(default_factory=set)
+    seen: dict[str, type[Options]] = field(default_factory=dict)
+    """What was resolved so far, by name: whose option a misplaced one may be."""
 
     def resolve(
         self, options_type: type[Options], names: Sequence[str], *, departs: bool = True, **fixed: Any
@@ -123,6 +132,7 @@ class Settings:
             UsageError: An assignment names no option of this type, or its value does not fit.
         """
         fields = options_type.model_fields
+        self.seen[names[0]] = options_type
         values = profile_values(options_type, self.profile)
         origin: dict[str, Literal["benchmark", "user"]] = {}
         # A family may go by one member's alias; it then still comes before that member's own name.
@@ -139,7 +149,7 @@ class Settings:
             if given.name not in (options_type.family, *names):
                 continue
             if given.option not in fields:
-                raise unknown_option(given, options_type)
+                raise unknown_option(given, options_type, self.seen)
             values[given.option], origin[given.option] = (
                 parse_value(given.value, fields[given.option]),
                 "user",
@@ -158,7 +168,7 @@ class Settings:
     ) -> None:
         expected = validated(type(options), profile_values(type(options), self.profile), name)
         for key, set_by in origin.items():
-            if not _extra(type(options).model_fields[key]).get("protocol", True):
+            if not declared(type(options).model_fields[key]).get("protocol", True):
                 continue
             before, value = getattr(expected, key), getattr(options, key)
             if before != value:
@@ -183,14 +193,9 @@ def profile_values(options_type: type[Options], profile: ProfileName) -> dict[st
     values = {}
     for name, info in options_type.model_fields.items():
         values[name] = (
-            _extra(info).get("profiles", {}).get(profile, info.get_default(call_default_factory=True))
+            declared(info).get("profiles", {}).get(profile, info.get_default(call_default_factory=True))
         )
     return values
-
-
-def _extra(info: FieldInfo) -> dict[str, Any]:
-    """What `option` noted of a field."""
-    return info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
 
 
 def parse_value(text: str, info: FieldInfo) -> Any:
@@ -198,9 +203,17 @@ def parse_value(text: str, info: FieldInfo) -> Any:
     kinds = _alternatives(info.annotation)
     if type(None) in kinds and text.lower() in ("none", "null", ""):
         return None
-    if any(get_origin(kind) in (tuple, list) or kind in (tuple, list) for kind in kinds):
+    # Not for an empty text: that is rather a shell's variable which nobody set.
+    if text.lower() == "none" and any(_any_number(kind) for kind in kinds):
+        return []
+    if any((get_origin(kind) or kind) in (tuple, list, set, frozenset) for kind in kinds):
         return [part.strip() for part in text.split(",")]
     return text
+
+
+def _any_number(kind: Any) -> bool:
+    """Whether a type is that of any number of values."""
+    return (get_origin(kind) or kind) in (list, set, frozenset) or get_args(kind)[-1:] == (...,)
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
@@ -208,14 +221,34 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
     return get_args(annotation) if is_union else (annotation,)
 
 
-def unknown_option(given: Assignment, options_type: type[Options]) -> UsageError:
-    """The error for an option that a plugin does not have."""
-    names = list(options_type.model_fields)
-    listing = f"Its options: {', '.join(names)}." if names else "It has no options."
+def unknown_option(
+    given: Assignment, options_type: type[Options], others: Mapping[str, type[Options]] | None = None
+) -> UsageError:
+    """The error for an option that a plugin does not have.
+
+    Args:
+        given: What asked for it.
+        options_type: The options that the plugin has.
+        others: Options of others in the same run, by name: one of them may have been meant.
+    """
+    fields = options_type.model_fields
+    meant = nearest(given.option, fields)
+    if near := closest(given.option, fields):
+        meant += f"It takes: {option_row(near, fields[near]).takes}. "
+    owners = [name for name, other in (others or {}).items() if given.option in other.model_fields]
+    if owners:
+        meant += f"{' and '.join(owners)} {'has' if len(owners) == 1 else 'have'} it: --set {owners[0]}."
+        meant += f"{given.option}={given.value}. "
+    listing = f"Its options: {', '.join(fields)}." if fields else "It has no options."
     return UsageError(
         f"{given.name!r} has no option {given.option!r} (--set {given}).",
-        f"{nearest(given.option, names)}{listing}",
+        f"{meant}{listing} {show_command(given.name)}" if fields else f"{meant}{listing}",
     )
+
+
+def show_command(name: str) -> str:
+    """A sentence that says where the options of a name are described."""
+    return f"`cbirbench plugins show {name}` describes them."
 
 
 def validated(options_type: type[Options], values: Mapping[str, Any], name: str) -> Options:
@@ -228,19 +261,28 @@ def validated(options_type: type[Options], values: Mapping[str, Any], name: str)
         return options_type.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        reason = first["msg"].removeprefix("Value error, ").rstrip(".")
+        own_words = not first["type"].startswith(PYDANTICS_OWN)
+        reason = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ").rstrip(".")
         if not first["loc"]:
             raise UsageError(
                 f"{name} does not take these options together: {reason}.",
-                f"Change one of them with --set {name}.OPTION=VALUE.",
+                f"Change one of them with --set {name}.OPTION=VALUE. {show_command(name)}",
             ) from error
         key = str(first["loc"][0])
         info = options_type.model_fields.get(key)
-        meaning = f" It sets: {info.description}" if info is not None and info.description else ""
         received = values.get(key, first["input"])
         if isinstance(received, list) and all(isinstance(part, str) for part in received):
             received = ",".join(received)  # as the user wrote it
+        if info is None:  # a validator of the plugin's own
+            raise UsageError(f"{name}.{key} does not take {received!r}: {reason}.") from error
+        row = option_row(key, info)
+        how = f"Give it as --set {name}.{key}=VALUE"
+        if own_words:
+            how += f": {row.takes}."
+        else:
+            reason = f"it takes: {row.kind}"
+            how += f" ({row.beside})."
+        meaning = f" It sets: {row.description}" if row.description else ""
         raise UsageError(
-            f"{name}.{key} does not take {received!r}: {reason}.",
-            f"Give it as --set {name}.{key}=VALUE.{meaning}",
+            f"{name}.{key} does not take {received!r}: {reason}.", f"{how}{meaning} {show_command(name)}"
         ) from error

@@ -43,6 +43,8 @@ class CTSlice:
         spacing_mm: Distance between rows and between columns, in millimetres.
         target_values: The mask's values that are the target organ, 1 to 255; empty: all above 0, the
             protocol's rule.
+        volume_slices: How many slices the scan has, so that positions compare between scans; None where the
+            slice is all there is of it.
     """
 
     hu: NDArray[np.int16]
@@ -55,6 +57,7 @@ class CTSlice:
     label: int
     spacing_mm: tuple[float, float] = (1.0, 1.0)
     target_values: tuple[int, ...] = ()
+    volume_slices: int | None = None
 
     def __post_init__(self) -> None:
         if self.hu.ndim != 2 or self.hu.dtype != np.int16 or 0 in self.hu.shape:
@@ -75,6 +78,22 @@ class CTSlice:
                 f"got {self.target_values}.",
                 "0 is the background; leave the values away where all above it are the target organ.",
             )
+
+        if self.volume_slices is not None and not 0 <= self.z_index < self.volume_slices:
+            raise DataError(
+                f"Slice {self.slice_id!r} lies at {self.z_index} of a scan of {self.volume_slices} slices.",
+                "Slices are counted from 0, the most inferior, upwards.",
+            )
+
+    @property
+    def relative_z(self) -> float | None:
+        """Where in its scan it lies: 0 the most inferior slice, 1 the most superior; None where unknown.
+
+        A scan of a single slice has no extent.
+        """
+        if self.volume_slices is None or self.volume_slices < 2:
+            return None
+        return self.z_index / (self.volume_slices - 1)
 
     @property
     def target(self) -> NDArray[np.bool_] | None:
@@ -101,6 +120,8 @@ class CTSlice:
         numbers = (int(self.z_index), int(self.label), self.hu.shape)
         identity = (self.slice_id, self.patient_id, self.volume_id, *numbers)
         digest.update(repr(identity).encode())
+        if self.volume_slices is not None:
+            digest.update(b"of %d" % self.volume_slices)
         if self.target_values:  # else the digest of before there were any, and what was cached by it
             digest.update(repr(tuple(int(value) for value in self.target_values)).encode())
         digest.update(np.ascontiguousarray(self.hu).tobytes())
@@ -198,6 +219,7 @@ class Slices(Sequence[CTSlice]):
                 "study_id": [item.study_id for item in self.items],
                 "volume_id": [item.volume_id for item in self.items],
                 "z_index": [item.z_index for item in self.items],
+                "relative_z": [np.nan if item.relative_z is None else item.relative_z for item in self.items],
                 "label": [item.label for item in self.items],
                 "mask_fraction": [item.mask_fraction for item in self.items],
                 "row_spacing_mm": [item.spacing_mm[0] for item in self.items],
@@ -218,22 +240,19 @@ def slice_fingerprint(item: CTSlice) -> str:
     return item._digest
 
 
-def square_batches(slices: Slices, batch_size: int) -> Iterator[tuple[list[int], NDArray[np.int16]]]:
-    """Yield batches of equally large square slices.
+def batches_of_one_side(slices: Slices, batch_size: int) -> Iterator[list[int]]:
+    """Yield positions of slices whose padded squares are equally large, at most `batch_size` at once.
 
-    Slices of a cohort differ in size; an extractor gets batches of one size.
-
-    Args:
-        slices: The slices, of any sizes.
-        batch_size: Most slices in a batch.
-
-    Yields:
-        The slices' positions and their HU, int16, shape ``(n, side, side)``. Every position comes once.
+    Slices of a cohort differ in size; an extractor gets batches of one size. Every position comes once.
     """
     by_side: dict[int, list[int]] = {}
     for position, item in enumerate(slices):
         by_side.setdefault(item.side, []).append(position)
     for positions in by_side.values():
         for start in range(0, len(positions), batch_size):
-            chosen = positions[start : start + batch_size]
-            yield chosen, np.stack([pad_to_square(slices[i].hu) for i in chosen])
+            yield positions[start : start + batch_size]
+
+
+def stacked_squares(items: Sequence[CTSlice]) -> NDArray[np.int16]:
+    """HU of slices of one side, padded to squares: int16, shape ``(n, side, side)``."""
+    return np.stack([pad_to_square(item.hu) for item in items])

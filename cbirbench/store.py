@@ -134,6 +134,7 @@ def slices_to_arrays(slices: Slices, *, pixels: bool = True) -> tuple[dict[str, 
                 "label": int(item.label),
                 "spacing_mm": [float(spacing) for spacing in item.spacing_mm],
                 "target_values": [int(value) for value in item.target_values],
+                "volume_slices": None if item.volume_slices is None else int(item.volume_slices),
             }
         )
     return arrays, {"slices": rows}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from cbirbench.errors import UsageError
 
@@ -122,10 +122,12 @@ def _number(part: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-WideHUWindow = Annotated[tuple[float, float], BeforeValidator(partial(find_window, kind="wide"))]
+_WORDS = Field(title="LOW,HIGH in HU, or an organ's name")
+
+WideHUWindow = Annotated[tuple[float, float], BeforeValidator(partial(find_window, kind="wide")), _WORDS]
 """An option's type: a window in HU, lower end first; an organ's name stands for its wide window."""
 
-NarrowHUWindow = Annotated[tuple[float, float], BeforeValidator(partial(find_window, kind="narrow"))]
+NarrowHUWindow = Annotated[tuple[float, float], BeforeValidator(partial(find_window, kind="narrow")), _WORDS]
 """An option's type: a window in HU, lower end first; an organ's name stands for its narrow window."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -10,12 +11,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cbirbench import registry
 from cbirbench.store import Store
 
 # Set before torch is imported: on arrays this small, threads only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine is no fault.
+settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # What test files share besides fixtures: a test folder is no package.
 sys.path.insert(0, str(Path(__file__).parent / "doubles"))
@@ -33,6 +39,24 @@ class Install(Protocol):
         modules: Mapping[str, str] | None = None,
         version: str = "1.0",
     ) -> Path: ...
+
+
+LONG = ("test_run_phantom", "test_cli", "test_training", "test_cohort_runs", "test_explained_retrieval")
+"""Files that take longest come first: if one came last, the other process would wait for it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected stays: to look through it at every collection of garbage takes long."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # else extension modules report at the end what they take for leaks
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,7 @@ def test_version() -> None:
 def test_an_unused_set_is_pointed_out(tmp_path: Path) -> None:
     arguments = ["run", "phantom", "--extractors", "hog", "--set", "gabor.image_size=64", "--metrics", "map"]
     small = ["--set", "phantom.gallery_volumes=2", "--set", "phantom.query_volumes=1"]
+    small += ["--set", "phantom.size=64"]
     result = CliRunner().invoke(app, [*arguments, *small, "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     assert "gabor.image_size=64 has no effect" in result.output
@@ -124,6 +126,7 @@ def test_plugins_list_shows_kind_name_distribution_and_version() -> None:
 def test_the_cache_is_shown_and_cleared(tmp_path: Path) -> None:
     arguments = ["run", "phantom", "--extractors", "hog", "--metrics", "map", "--quiet", "--out", "out"]
     small = ["--set", "phantom.gallery_volumes=2", "--set", "phantom.query_volumes=1"]
+    small += ["--set", "phantom.size=64"]
     assert CliRunner().invoke(app, [*arguments, *small]).exit_code == 0
     shown = {
         line.split()[0]: line.split()[1] for line in CliRunner().invoke(app, ["cache"]).output.splitlines()
@@ -178,7 +181,7 @@ def test_a_plugin_from_outside_the_repository_is_listed_and_runs(tmp_path: Path)
     rows = [line.split() for line in cbirbench("plugins", "list").splitlines()]
     assert ["extractor", "band-means", "cbirbench-band-means", "0.1.0"] in rows
     small = ["--set", "phantom.gallery_volumes=2", "--set", "phantom.query_volumes=1"]
-    small += ["--set", "phantom.size=64", "--set", "relax.masks=20"]
+    small += ["--set", "phantom.size=64", "--set", "relax.masks=20", "--explain-queries", "none"]
     table = cbirbench("run", "phantom", "--extractors", "band-means,hog", *small)
     assert "band-means" in table and "RR" in table
 
@@ -207,6 +210,24 @@ def invoked(*arguments: str, code: int = 0) -> str:
 
 def run_blobs(*more: str, extractors: str = "learned-offset,brightness", code: int = 0) -> str:
     return invoked("run", "blobs", "--extractors", extractors, "--out", "out", *BLOBS, *more, code=code)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def finished_run(kept: Path, tmp_path: Path, fake_plugins: None) -> Path:
+    """A run without figures in the folder `out`, and its cache: made once and copied for each test."""
+    if not (kept / "out").is_dir():
+        run_blobs("--explain-queries", "none")
+        shutil.copytree("out", kept / "out")
+        shutil.copytree(tmp_path / "cache", kept / "cache")
+    else:
+        shutil.copytree(kept / "out", "out")
+        shutil.copytree(kept / "cache", tmp_path / "cache")
+    return Path("out")
 
 
 def figures_of(folder: Path) -> list[dict[str, Any]]:
@@ -282,7 +303,8 @@ def test_a_reliability_that_no_map_reaches_is_refused(value: str) -> None:
 @pytest.mark.usefixtures("fake_plugins")
 def test_until_reliable_spares_masks_and_says_how_many_there_were() -> None:
     pd = pytest.importorskip("pandas")
-    run_blobs("--until-reliable", "0.3", "--set", "relax.masks=5000", extractors="brightness")
+    sparing = ["--until-reliable", "0.3", "--set", "relax.masks=5000"]
+    run_blobs(*sparing, "--explain-queries", "none", extractors="brightness")
     masks = pd.read_parquet("out/explanations.parquet")["masks"]
     assert (masks < 5000).all() and (masks % 250 < 64).all()
     summary = json.loads(Path("out/summary.json").read_text())
@@ -291,9 +313,8 @@ def test_until_reliable_spares_masks_and_says_how_many_there_were() -> None:
     assert summary["relax"]["until_reliable"] == 0.3
 
 
-@pytest.mark.usefixtures("fake_plugins")
+@pytest.mark.usefixtures("finished_run")
 def test_a_query_of_a_finished_run_is_explained(tmp_path: Path) -> None:
-    run_blobs()
     output = invoked("explain", "out", "--query", "q2-0")
     assert "query  q2-0, label 0: reliability" in output
     assert "Wrote learned-offset-q2-0.png" in output and Path("learned-offset-q2-0.png").is_file()
@@ -321,9 +342,8 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
 ]
 
 
-@pytest.mark.usefixtures("fake_plugins")
+@pytest.mark.usefixtures("finished_run")
 def test_mistakes_in_explaining_are_answered_in_words(empty_folder: Path) -> None:
-    run_blobs()
     for arguments, says in MISTAKES:
         output = re.sub(r"\x1b\[[0-9;]*m", "", invoked("explain", "out", *arguments, code=2))
         for words in says:
@@ -336,7 +356,7 @@ def test_mistakes_in_explaining_are_answered_in_words(empty_folder: Path) -> Non
 @pytest.mark.usefixtures("fake_plugins")
 def test_a_run_that_cannot_be_explained_is_answered_in_words(empty_folder: Path) -> None:
     assert "no run of cbirbench" in invoked("explain", ".", "--query", "q2-1", code=2)
-    run_blobs("--no-pixels")
+    run_blobs("--no-pixels", "--explain-queries", "none")
     output = invoked("explain", "out", "--query", "q2-1", code=1)
     assert "--no-pixels" in output and "What to do: " in output
     Path("out/slices/gallery.safetensors").unlink()

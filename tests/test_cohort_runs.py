@@ -221,7 +221,7 @@ def test_copies_of_gallery_slices_under_another_name_are_reported(tmp_path: Path
     small = [f"--set=phantom.{name}" for name in ("gallery_volumes=2", "query_volumes=1", "size=64")]
     small += ["--set=phantom.slices_per_kind=15", "--set=folder.slices_per_kind=15"]
     arguments = ["run", "phantom", "--extractors", "brightness", "--metrics", "purity@2", *small]
-    asked = ["--queries", str(exported), "--gallery", gallery]
+    asked = ["--queries", str(exported), "--gallery", gallery, "--explain-queries", "none"]
     done = CliRunner().invoke(app, [*arguments, *asked, "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     leakage = json.loads((tmp_path / "out" / "summary.json").read_text())["cohorts"][0]["leakage"]
@@ -278,6 +278,7 @@ def test_a_collection_known_to_overlap_is_warned_of_by_name(tmp_path: Path, clin
     write_scan(other, "patient", 4)
     arguments = ["run", "folder", "--set", f"folder.images={task}", "--extractors", "brightness"]
     options = ["--metrics", "purity@2", "--out", str(tmp_path / "out"), "--device", "cpu"]
+    options += ["--explain-queries", "none"]
     done = CliRunner().invoke(app, [*arguments, *options, "--queries", str(other)])
     assert done.exit_code == 0, done.output
     assert "LiTS volumes 28 to 44" in " ".join(done.output.split())

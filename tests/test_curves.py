@@ -31,6 +31,7 @@ def plan_of(eval_every: int | None, explain_every: int | None, *more: str) -> Pl
             runs=1,
             eval_every=eval_every,
             explain_every=explain_every,
+            explain_queries=(),
             device="cpu",
             assignments=("learned.epochs=6", "relax.masks=20", "purity.k=1", *more),
         )
@@ -150,6 +151,7 @@ def test_the_command_writes_the_table_the_figure_and_the_section(tmp_path: Path)
         "purity@2,coverage",
     ]
     settings = ["--set", "learned.epochs=4", "--set", "relax.masks=20", "--runs", "2", "--device", "cpu"]
+    settings += ["--explain-queries", "none"]
     result = CliRunner().invoke(app, [*arguments, *settings, "--eval-every", "2", "--out", str(out)])
     assert result.exit_code == 0, result.output
     table = pd.read_parquet(out / "curves.parquet")
@@ -178,6 +180,7 @@ def test_a_curve_with_nothing_to_show_is_pointed_out(
 ) -> None:
     out = str(tmp_path / "out")
     arguments = ["run", "blobs", "--extractors", extractors, "--metrics", metrics, flag, "1", "--out", out]
-    result = CliRunner().invoke(app, [*arguments, "--set", "relax.masks=20", "--device", "cpu"])
+    settings = ["--set", "relax.masks=20", "--explain-queries", "none", "--device", "cpu"]
+    result = CliRunner().invoke(app, [*arguments, *settings])
     assert result.exit_code == 0, result.output
     assert f"{flag} 1 has no effect: this run has {note}." in result.output

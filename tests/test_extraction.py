@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from cbirbench.errors import MissingError, PluginError
+from cbirbench.errors import DataError, MissingError, PluginError
 from cbirbench.extraction import embed_slices, embedded, prepared
+from cbirbench.interfaces import Located
 from cbirbench.slices import CTSlice, Slices, pad_to_square
 
 
@@ -184,11 +186,36 @@ def test_an_extractors_own_error_keeps_its_remedy() -> None:
 
 
 def test_single_steps_give_what_they_checked() -> None:
-    hu = np.zeros((3, 4, 4), np.int16)
-    images = prepared(Sums(), hu, device="cpu", name="sums")
+    items = [CTSlice(np.zeros((4, 4), np.int16), None, f"s{i}", "p", "s", "v", i, 0) for i in range(3)]
+    images = prepared(Sums(), items, device="cpu", name="sums")
     assert images.shape == (3, 1, 4, 4)
     vectors = embedded(Sums(), images, name="sums")
     np.testing.assert_allclose(vectors, [[4.0, 0.25]] * 3)
+
+
+class Heights(Located, Sums):
+    """Sees nothing but where the slices lie."""
+
+    def prepare(self, hu: Tensor) -> Any:
+        raise AssertionError("prepare_at takes its place")
+
+    def prepare_at(self, hu: Tensor, positions: Tensor) -> Tensor:
+        return positions[:, None, None, None].expand(-1, 1, 2, 2)
+
+
+def test_where_the_slices_lie_reaches_those_that_ask() -> None:
+    placed = Slices(
+        tuple(replace(item, z_index=i, volume_slices=2 * len(MIXED) - 1) for i, item in enumerate(MIXED))
+    )
+    vectors = embed(Heights(), placed)
+    np.testing.assert_allclose(vectors[:, 1], np.arange(len(MIXED)) / (2 * len(MIXED) - 2))
+
+
+def test_an_unplaced_slice_is_an_error_for_those_that_ask() -> None:
+    with pytest.raises(
+        DataError, match=r"^sums goes by where in its scan a slice lies, which slice 's0' does"
+    ):
+        embed(Heights())
 
 
 @pytest.mark.parametrize("step", ["prepare", "embed"])

@@ -99,6 +99,12 @@ def test_figures_of_queries_show_five_neighbours_or_the_whole_gallery() -> None:
             "nothing is called 'brigthness'. Did you mean 'brightness'?",
         ),
         ({"assignments": ("rellax.masks=1",)}, "nothing is called 'rellax'. Did you mean 'relax'?"),
+        ({"assignments": ("lerned.epochs=1",)}, "nothing is called 'lerned'. Did you mean 'learned'?"),
+        ({"assignments": ("rellax.masks=1",)}, "`cbirbench plugins show NAME` describes the options"),
+        (
+            {"assignments": ("brightness.epochs=3",), "extractors": ("brightness", "learned-offset")},
+            "learned-offset has it: --set learned-offset.epochs=3.",
+        ),
         (
             {"assignments": ("blobs.shared_patient=true",)},
             "1 patients are in the gallery and in the queries: patient-g0",
@@ -149,6 +155,7 @@ def test_every_assignment_without_effect_is_noted() -> None:
             "brightness.window=0,1",
             "archived-blobs.scans=3",
             "mirroring.chance=1",
+            "learned.epochs=4",
         ),
     )
     assert list(plan.notes) == [
@@ -156,11 +163,12 @@ def test_every_assignment_without_effect_is_noted() -> None:
         "--set learned-offset.weights=absent has no effect: learned-offset takes no part in this run.",
         "--set archived-blobs.scans=3 has no effect: archived-blobs takes no part in this run.",
         "--set mirroring.chance=1 has no effect: mirroring takes no part in this run.",
+        "--set learned.epochs=4 has no effect: learned takes no part in this run.",
     ]
     assert {departure.plugin for departure in plan.departures} == {"brightness-mean"}
 
 
-@pytest.mark.parametrize("text", ["learned-offset.epoch=3", "learned-offset.epochs=few"])
+@pytest.mark.parametrize("text", ["learned-offset.epoch=3", "learned-offset.epochs=few", "learned.epoch=3"])
 def test_an_assignment_without_effect_must_be_right_all_the_same(text: str) -> None:
     with pytest.raises(UsageError, match="epoch"):
         plan_of(extractors=("brightness",), assignments=(text,))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ EXTRACTOR = """
 from cbirbench.interfaces import Options
 
 class Flat:
+    interface_version = 1
     options_type = Options
     def __init__(self, options=None, context=None): ...
     def fingerprint(self): ...
@@ -142,6 +144,10 @@ def test_what_is_installed_while_we_run_is_found_once_the_old_is_forgotten(insta
         ("classless", "flat_module", "names no class: it should read module:Class"),
         ("gone", "module_that_is_gone:Flat", "'module_that_is_gone' is not there: reinstall"),
         ("moduleless", ":Flat", "':Flat' names no class: it should read module:Class"),
+        ("pathlike", "../x:Flat", "'../x:Flat' names no module: it should read module:Class"),
+        ("marked", "[red]x[/red]:Flat", "names no module: it should read module:Class"),
+        ("../x", "flat_module:Flat", "'../x' is not a valid name"),
+        ("[red]x[/red]", "flat_module:Flat", "'[red]x[/red]' is not a valid name"),
     ],
 )
 def test_what_can_be_told_without_an_import_is_told_in_the_listing(
@@ -154,6 +160,49 @@ def test_what_can_be_told_without_an_import_is_told_in_the_listing(
     assert "flawed" in caught.value.problem
     assert says in caught.value.problem
     assert "flat_module" not in sys.modules
+
+
+def test_a_distribution_that_provides_a_name_twice_is_named(install) -> None:
+    site = install("doubled", {"extractor": {"flat": "flat_module:Flat"}}, {"flat_module": EXTRACTOR})
+    (points,) = site.glob("*.dist-info/entry_points.txt")
+    points.write_text(points.read_text() + "flat = flat_module:Flatter\n")
+    registry.forget()
+    with pytest.raises(PluginError, match="doubled provides 'flat' 2 times: reinstall or update it"):
+        find("extractor", "flat")
+
+
+def test_entry_points_that_cannot_be_read_hide_no_others(install, fake_plugins) -> None:
+    site = install("garbled", {"extractor": {"flat": "flat_module:Flat"}}, {"flat_module": EXTRACTOR})
+    (points,) = site.glob("*.dist-info/entry_points.txt")
+    points.write_text(points.read_text() + "no equals sign\n")
+    binary = install("binary", {"extractor": {"bits": "flat_module:Flat"}})
+    next(binary.glob("*.dist-info/entry_points.txt")).write_bytes(b"\xff\xfe")
+    unreadable = install("unreadable", {"metric": {"odd": "cbirbench_fake:Purity"}})
+    next(unreadable.glob("*.dist-info/METADATA")).write_bytes(b"Name: \xff\n")
+    registry.forget()
+    assert (
+        by_name("extractor", "garbled").problem == "its entry points cannot be read: reinstall or update it"
+    )
+    assert find("metric", "odd").distribution == "unknown"
+    assert find("extractor", "brightness").problem == ""
+
+
+def test_a_module_that_is_loaded_without_a_spec_is_there(install, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "specless", types.ModuleType("specless"))
+    install("specless-package", {"extractor": {"flat": "specless:Flat"}})
+    assert find("extractor", "flat").problem == ""
+
+
+def test_of_two_versions_the_first_on_the_path_is_the_installed_one(install) -> None:
+    install("flat-one", {"extractor": {"flat": "flat_old:Flat"}}, {"flat_old": EXTRACTOR})
+    copy = install("other", {})
+    info = copy / "Flat_One-2.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: Flat.One\nVersion: 2.0\n")
+    (info / "entry_points.txt").write_text("[cbirbench.extractors]\nflat = flat_new:Flat\n")
+    (copy / "flat_new.py").write_text(EXTRACTOR)
+    registry.forget()
+    assert find("extractor", "flat").version == "2.0"
 
 
 def test_a_distribution_without_metadata_does_not_spoil_the_listing(install, fake_plugins) -> None:
@@ -174,6 +223,7 @@ def test_a_distribution_without_metadata_does_not_spoil_the_listing(install, fak
         ("1 / 0", "ZeroDivisionError"),
         ("def broken(:", "SyntaxError"),
         ("Other = 1", "AttributeError"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
     ],
 )
 def test_a_broken_import_fails_when_asked_for(install, source: str, says: str) -> None:
@@ -223,6 +273,43 @@ def test_what_the_interface_asks_for_must_be_there(
         load(find(kind, "partial"))
     assert f"is no {kind}: partial_module:Flat {lacks}" in caught.value.problem
     assert "cbirbench.interfaces" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("stated", "problem", "remedy"),
+    [
+        ("", "does not say which version", "interface_version = 1"),
+        ("interface_version = '1'", "says '1' where it should say which version", "interface_version = 1"),
+        ("interface_version = True", "says True where it should say which version", "interface_version = 1"),
+        ("interface_version = 0", "says 0 where it should say which version", "interface_version = 1"),
+        (
+            "interface_version = 2",
+            "was written for version 2 of the interfaces; this cbirbench has version 1",
+            "Update cbirbench",
+        ),
+    ],
+)
+def test_a_plugin_states_the_interface_that_it_was_written_for(
+    install, stated: str, problem: str, remedy: str
+) -> None:
+    source = EXTRACTOR.replace("interface_version = 1", stated)
+    install("dated", {"extractor": {"dated": "dated_module:Flat"}}, {"dated_module": source})
+    with pytest.raises(PluginError) as caught:
+        load(find("extractor", "dated"))
+    assert problem in caught.value.problem and remedy in caught.value.remedy
+
+
+def test_the_base_class_is_enough_but_for_the_work(install) -> None:
+    source = """
+from cbirbench.interfaces import Plugin
+class Flat(Plugin):
+    interface_version = 1
+    def prepare(self, hu): ...
+    def embed(self, images): ...
+"""
+    install("based", {"extractor": {"based": "based_module:Flat"}}, {"based_module": source})
+    made = make(find("extractor", "based"), "the options", "the context")
+    assert (made.options, made.context, made.fingerprint()) == ("the options", "the context", {})
 
 
 def test_makes_an_instance(install) -> None:

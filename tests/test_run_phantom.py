@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from cbirbench_simsiam import training
 from typer.testing import CliRunner
 
 from cbirbench import evaluation, scoring
@@ -25,7 +26,7 @@ SMALL = [
     *("--set", "phantom.gallery_volumes=4", "--set", "phantom.query_volumes=2", "--set", "phantom.size=64"),
     *(
         "--set",
-        "simsiam.backbone=resnet10t",
+        "simsiam.backbone=test_resnet",
         "--set",
         "simsiam.weights=random",
         "--set",
@@ -34,6 +35,11 @@ SMALL = [
     *("--set", "simsiam.epochs=2", "--set", "simsiam.batch_size=10"),
     *("--set", "hog.image_size=45", "--set", "relax.masks=40", "--set", "relax.batch_size=20"),
 ]
+NO_FIGURES = ("--explain-queries", "none")
+"""Figures take most of a small run's time."""
+
+HEADS = {"PROJECTION": 64, "BOTTLENECK": 16}
+"""Checkpoints of the real heads are 100 MB each."""
 
 
 def command(out: Path, *more: str, extractors: str = "ours,hog") -> list[str]:
@@ -54,6 +60,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def shared_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CBIRBENCH_CACHE", str(cache))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def narrow_heads() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, width in HEADS.items():
+            patch.setattr(training, name, width)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +186,7 @@ def test_a_fresh_cache_gives_the_same_numbers(
 ) -> None:
     out, _ = finished
     monkeypatch.setenv("CBIRBENCH_CACHE", str(tmp_path / "cache"))
-    run(tmp_path / "fresh", "--runs", "2")
+    run(tmp_path / "fresh", "--runs", "2", *NO_FIGURES)
     assert (tmp_path / "fresh/scores.parquet").read_bytes() == (out / "scores.parquet").read_bytes()
 
 
@@ -193,27 +207,35 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(
 
     with monkeypatch.context() as patch:
         patch.setattr("cbirbench.runner.run_once", interrupted)
-        output = run(continued, "--runs", "2", code=1)
+        output = run(continued, "--runs", "2", *NO_FIGURES, code=1)
     assert "goes on from there" in output
     assert not (continued / "scores.parquet").exists()
-    run(continued, "--runs", "2")
+    run(continued, "--runs", "2", *NO_FIGURES)
     assert (continued / "scores.parquet").read_bytes() == (out / "scores.parquet").read_bytes()
 
 
-def killed_when(seen: Callable[[], bool], arguments: list[str], log: Path) -> None:
-    """Run the command in a process of its own and kill it, as no program can prevent, once `seen`."""
-    code = "from cbirbench.cli import app; app()"
-    with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=output, stderr=output)
-    try:
-        deadline = time.monotonic() + 120
-        while not seen():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.01)
-    finally:
-        process.kill()
-        process.wait()
+KILLED = f"""
+import os, signal, sys
+from cbirbench.cli import app
+from cbirbench_simsiam import training
+
+fatal = sys.argv.pop(1)
+vars(training).update({HEADS})
+
+def kill(event, arguments):
+    if event == "os.rename" and str(arguments[1]).endswith(fatal):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill)
+app()
+"""
+
+
+def killed_before(file: str, arguments: list[str]) -> None:
+    """Run the command in a process of its own, killed, as no program can prevent, before `file` is there."""
+    line = [sys.executable, "-c", KILLED, file, *arguments]
+    done = subprocess.run(line, check=False, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
 
 
 def test_a_run_that_is_killed_goes_on_to_the_same_numbers(
@@ -223,16 +245,13 @@ def test_a_run_that_is_killed_goes_on_to_the_same_numbers(
     own, continued = tmp_path / "cache", tmp_path / "continued"
     monkeypatch.setenv("CBIRBENCH_CACHE", str(own))
     shutil.copytree(cache / "slices", own / "slices")
-    arguments = command(continued, "--runs", "2", "--set", "simsiam.checkpoint_every=1")
-
-    def checkpoints() -> list[Path]:
-        return list(own.glob("workspaces/*/epoch-00001.ckpt"))
-
-    killed_when(lambda: bool(checkpoints()), arguments, tmp_path / "first.log")
+    more = ("--runs", "2", "--set", "simsiam.checkpoint_every=1", *NO_FIGURES)
+    killed_before("epoch-00002.ckpt", command(continued, *more))
+    assert len(list(own.glob("workspaces/*/epoch-00001.ckpt"))) == 1
     assert not list(own.glob("weights/**/*.safetensors"))
-    first_maps = (continued / "maps").exists
-    killed_when(first_maps, arguments, tmp_path / "second.log")
-    run(continued, "--runs", "2", "--set", "simsiam.checkpoint_every=1")
+    killed_before("maps/simsiam-hu-clip/run-000.safetensors", command(continued, *more))
+    assert (continued / "maps").exists() and not (continued / "scores.parquet").exists()
+    run(continued, *more)
     for name in ("scores.parquet", "neighbours.parquet", "training.parquet"):
         assert (continued / name).read_bytes() == (out / name).read_bytes()
     trained = json.loads((continued / "summary.json").read_text())["extractors"][0]["training"]
@@ -265,7 +284,7 @@ def test_the_report_is_made_again_from_the_folder_alone(
 
 def test_no_pixels_leaves_the_scans_out(finished: tuple[Path, str], tmp_path: Path) -> None:
     out, _ = finished
-    run(tmp_path / "bare", "--runs", "2", "--no-pixels")
+    run(tmp_path / "bare", "--runs", "2", "--no-pixels", *NO_FIGURES)
     kept, _ = read_arrays(out / "slices/query.safetensors")
     left, _ = read_arrays(tmp_path / "bare/slices/query.safetensors")
     assert any(name.startswith("hu/") for name in kept)
@@ -273,7 +292,7 @@ def test_no_pixels_leaves_the_scans_out(finished: tuple[Path, str], tmp_path: Pa
 
 
 def test_the_released_codes_profile_names_what_it_computes(tmp_path: Path) -> None:
-    run(tmp_path / "released", "--profile", "released-code", "--runs", "1", extractors="hog")
+    run(tmp_path / "released", "--profile", "released-code", "--runs", "1", *NO_FIGURES, extractors="hog")
     scores = pd.read_parquet(tmp_path / "released/scores.parquet")
     assert set(scores["metric"]) == {"map@4", "knn-accuracy@5", "relevance-rank"}
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
-from pydantic import model_validator
+from pydantic import AfterValidator, model_validator
 
 from cbirbench.errors import PluginError, UsageError
 from cbirbench.interfaces import Options, ProfileName, option
@@ -130,6 +130,7 @@ def test_others_assignments_are_left_alone_and_unused() -> None:
         ("net.scale=1,2", "scale", (1.0, 2.0)),
         ("net.layers=4", "layers", [4]),
         ("net.layers=4,5,6", "layers", [4, 5, 6]),
+        ("net.layers=none", "layers", []),
         ("net.normalise=model", "normalise", "model"),
         ("net.normalise=none", "normalise", "none"),
         ("net.weights=folder/a.pth", "weights", Path("folder/a.pth")),
@@ -150,20 +151,32 @@ def test_none_is_a_value_where_the_option_knows_it(word: str) -> None:
     assert options.scale is None
 
 
+WHOLE = "it takes: whole number, 1 or more."
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("net.epochs=many", ["net-with-views.epochs does not take 'many'", "integer", "It sets: Passes."]),
-        ("net.epochs=2.5", ["'2.5'", "integer"]),
-        ("net.epochs=0", ["does not take '0'", "greater than or equal to 1"]),
-        ("net.epochs=", ["does not take ''"]),
+        ("net.epochs=many", ["net-with-views.epochs does not take 'many'", WHOLE, "It sets: Passes."]),
+        ("net.epochs=2.5", ["'2.5'", WHOLE]),
+        ("net.epochs=0", ["does not take '0'", WHOLE]),
+        ("net.epochs=", ["does not take ''", WHOLE]),
         ("net.epochs=none", ["does not take 'none'"]),
         ("net.window=1", ["net-with-views.window does not take '1'"]),
-        ("net.window=1,2,3", ["net-with-views.window"]),
+        (
+            "net.window=1,2,3",
+            ["net-with-views.window", "'1,2,3': it takes: 2 numbers, separated by a comma."],
+        ),
+        ("net.window=", ["net-with-views.window does not take ''"]),
         ("net.window=low,high", ["net-with-views.window", "'low,high'"]),
-        ("net.window=nan,1", ["net-with-views.window", "finite"]),
-        ("net.normalise=imagenet", ["'imagenet'", "'none' or 'model'"]),
-        ("net.shuffle=perhaps", ["'perhaps'", "bool"]),
+        ("net.window=nan,1", ["net-with-views.window", "finite", "2 numbers"]),
+        ("net.layers=", ["net-with-views.layers does not take ''"]),
+        ("net.layers=1,two", ["net-with-views.layers does not take '1,two': it takes: whole numbers, sep"]),
+        ("net.normalise=imagenet", ["'imagenet'", "one of none, model"]),
+        (
+            "net.shuffle=perhaps",
+            ["'perhaps': it takes: true or false.", "=VALUE (default true). It sets: Shuf"],
+        ),
         ("net.threads=300", ["does not take these options together: more threads than epochs.", "--set"]),
     ],
 )
@@ -173,6 +186,7 @@ def test_a_value_that_does_not_fit_is_named(text: str, says: list[str]) -> None:
     for words in says:
         assert words in str(caught.value)
     assert "--set net-with-views." in caught.value.remedy
+    assert "`cbirbench plugins show net-with-views`" in caught.value.remedy
     assert "Value error" not in str(caught.value)
 
 
@@ -180,7 +194,41 @@ def test_an_unknown_option_gets_the_nearest_and_the_list() -> None:
     with pytest.raises(UsageError) as caught:
         resolved("net-alias.epoch=3")
     assert "'net-alias' has no option 'epoch' (--set net-alias.epoch=3)" in caught.value.problem
-    assert caught.value.remedy.startswith("Did you mean 'epochs'? Its options: epochs, window,")
+    assert caught.value.remedy.startswith(
+        "Did you mean 'epochs'? It takes: whole number, 1 or more (default 250; released-code: 2000). "
+        "Its options: epochs, window,"
+    )
+    assert caught.value.remedy.endswith("`cbirbench plugins show net-alias` describes them.")
+
+
+def test_an_option_of_another_in_the_same_run_is_told() -> None:
+    settings = settings_of("run.shuffle=false", "other.epochs=3")
+    settings.resolve(NetOptions, NAMES)
+    with pytest.raises(UsageError) as caught:
+        settings.resolve(RunOptions, ["run"])
+    assert "net-with-views has it: --set net-with-views.shuffle=false. Its options" in caught.value.remedy
+    with pytest.raises(UsageError) as caught:
+        settings.resolve(Options, ["other"])
+    assert caught.value.remedy.startswith(
+        "net-with-views has it: --set net-with-views.epochs=3. It has no opt"
+    )
+
+
+def _even(value: int) -> int:
+    if value % 2:
+        raise ValueError(f"{value} is odd")
+    return value
+
+
+class Unit(Options):
+    side: Annotated[int, AfterValidator(_even)] = option(2, description="Side.", unit="px", ge=1)
+
+
+def test_a_validators_own_words_are_kept_and_what_it_takes_is_added() -> None:
+    with pytest.raises(UsageError) as caught:
+        settings_of("unit.side=3").resolve(Unit, ["unit"])
+    assert caught.value.problem == "unit.side does not take '3': 3 is odd."
+    assert "VALUE: whole number, 1 or more (px; default 2). It sets: Side." in caught.value.remedy
 
 
 def test_an_unknown_option_of_a_plugin_without_options() -> None:

@@ -14,10 +14,11 @@ from cbirbench.slices import (
     AIR_HU,
     CTSlice,
     Slices,
+    batches_of_one_side,
     crop_from_square,
     pad_to_square,
     slice_fingerprint,
-    square_batches,
+    stacked_squares,
 )
 
 
@@ -67,7 +68,8 @@ def test_cropping_takes_a_square_of_the_slices_side_only() -> None:
 def test_batches_cover_each_position_once(shapes: Sequence[tuple[int, int]], batch_size: int) -> None:
     slices = slices_of(*shapes)
     seen: list[int] = []
-    for positions, hu in square_batches(slices, batch_size):
+    for positions in batches_of_one_side(slices, batch_size):
+        hu = stacked_squares([slices[position] for position in positions])
         assert 1 <= len(positions) <= batch_size
         assert hu.dtype == np.int16
         for position, square in zip(positions, hu, strict=True):
@@ -78,7 +80,7 @@ def test_batches_cover_each_position_once(shapes: Sequence[tuple[int, int]], bat
 
 def test_batches_of_one_side_are_filled() -> None:
     slices = slices_of((4, 4), (2, 2), (3, 4), (2, 1), (4, 1))
-    assert [positions for positions, _ in square_batches(slices, 2)] == [[0, 2], [4], [1, 3]]
+    assert list(batches_of_one_side(slices, 2)) == [[0, 2], [4], [1, 3]]
 
 
 REACHES_A_RESULT = {
@@ -90,6 +92,7 @@ REACHES_A_RESULT = {
     "z_index": 8,
     "label": 0,
     "target_values": (2,),
+    "volume_slices": 9,
 }
 
 
@@ -109,6 +112,20 @@ def test_the_fingerprint_changes_with_one_pixel(place: tuple[int, int]) -> None:
     mask[place] += 1
     prints = [ct_slice(), ct_slice(hu=hu), ct_slice(mask=mask), ct_slice(mask=None)]
     assert len({slice_fingerprint(item) for item in prints}) == 4
+
+
+@pytest.mark.parametrize(
+    ("z_index", "count", "expected"),
+    [(0, 5, 0.0), (1, 5, 0.25), (4, 5, 1.0), (7, None, None), (0, 1, None), (0, 2, 0.0)],
+)
+def test_where_in_its_scan_a_slice_lies(z_index: int, count: int | None, expected: float | None) -> None:
+    assert ct_slice(z_index=z_index, volume_slices=count).relative_z == expected
+
+
+@pytest.mark.parametrize("z_index", [-1, 5, 6])
+def test_a_slice_lies_inside_its_scan(z_index: int) -> None:
+    with pytest.raises(DataError, match=f"lies at {z_index} of a scan of 5 slices"):
+        ct_slice(z_index=z_index, volume_slices=5)
 
 
 def test_the_fingerprint_changes_with_nothing_else() -> None:

@@ -170,6 +170,7 @@ from cbirbench.interfaces import Options
 import torch
 
 class Bad:
+    interface_version = 1
     options_type = Options
     def __init__(self, options): pass
     def fingerprint(self): return {{}}

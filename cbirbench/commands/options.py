@@ -24,6 +24,15 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class PluginKind(StrEnum):
+    """The four kinds of plugin."""
+
+    EXTRACTOR = "extractor"
+    AUGMENTATION = "augmentation"
+    METRIC = "metric"
+    BENCHMARK = "benchmark"
+
+
 class Gallery(StrEnum):
     """What the slices of an external cohort are looked up in."""
 

@@ -2,41 +2,128 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cbirbench.commands.speaking import console, reported
-from cbirbench.errors import CbirbenchError
+from cbirbench.commands.options import JsonOption, PluginKind
+from cbirbench.commands.plugin_check import check_plugin
+from cbirbench.commands.plugin_new import new_plugin
+from cbirbench.commands.speaking import reported
 
-plugins_app = typer.Typer(help="What is installed.", no_args_is_help=True, rich_markup_mode=None)
+if TYPE_CHECKING:
+    from cbirbench.plugin_facts import Listed
+
+plugins_app = typer.Typer(
+    help="What is installed, and what it takes.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @plugins_app.command("list")
 def list_plugins(
-    check: Annotated[bool, typer.Option("--check", help="Import each plugin and say what is wrong.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Import each plugin, say what is wrong, and exit with 1 if anything is."
+        ),
+    ] = False,
+    json_: JsonOption = False,
 ) -> None:
-    """List the installed plugins: kind, name, aliases, distribution, version. Imports none of them."""
+    """List the installed plugins: kind, name, aliases, distribution, version.
+
+    Imports none of them, unless --check asks for it. What is wrong with a broken one is said on standard
+    error, and in the JSON beside it.
+    """
     with reported():
-        from rich.markup import escape
-        from rich.table import Table
+        from cbirbench.plugin_facts import listing
 
-        from cbirbench import registry
+        entries = listing(check=check)
+        if json_:
+            _print_json([_as_json(entry, check) for entry in entries])
+        else:
+            from cbirbench.commands.plugin_pages import one_line, print_list
 
-        table = Table("kind", "name", "aliases", "distribution", "version", box=None)
-        problems = []
-        for kind in registry.GROUPS:
-            for plugin in registry.installed(kind):
-                problem = plugin.problem
-                if check and not problem:
-                    try:
-                        registry.load(plugin)
-                    except CbirbenchError as error:
-                        problem = str(error)
-                cells = (kind, plugin.name, ", ".join(plugin.aliases), plugin.distribution, plugin.version)
-                table.add_row(*map(escape, cells), style="red" if problem else None)
-                if problem:
-                    problems.append(f"{plugin.name} ({plugin.distribution}): {problem}")
-        console(stderr=False).print(table)
-        for text in problems:
-            typer.echo(f"Broken: {text}", err=True)
+            print_list(entries)
+            for entry in entries:
+                if entry.problem:
+                    name = f"{entry.plugin.name} ({entry.plugin.distribution})"
+                    typer.echo(one_line(f"Broken: {name}: {entry.problem}"), err=True)
+            typer.echo(
+                "Options: cbirbench plugins show NAME; those of the run itself: show run, show relax.",
+                err=True,
+            )
+        if check and any(entry.problem for entry in entries):
+            raise typer.Exit(1)
+
+
+@plugins_app.command("show")
+def show_plugin(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="A plugin or a family of them; or run, or relax.", show_default=False
+        ),
+    ] = "",
+    kind: Annotated[
+        PluginKind | None, typer.Option(help="Of several with that name, the one of this kind.")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Show what a plugin is and its options: what each takes, its default, unit and source.
+
+    run and relax are the options of the run itself and of the explanations. The exit code is 1 where the
+    plugin cannot be used.
+    """
+    with reported():
+        from cbirbench.errors import UsageError
+        from cbirbench.plugin_facts import called
+
+        if not name:
+            raise UsageError(
+                "No plugin was named.",
+                "Name one: cbirbench plugins show hog. `cbirbench plugins list` shows all; options of the "
+                "run itself are those of run and relax.",
+            )
+        found = called(name, kind.value if kind else None)
+        if json_:
+            import dataclasses
+
+            _print_json([dataclasses.asdict(facts) for facts in found])
+        else:
+            from cbirbench.commands.plugin_pages import one_line, print_page
+
+            for index, facts in enumerate(found):
+                if index:
+                    typer.echo()
+                print_page(facts)
+                if facts.problem:
+                    typer.echo(one_line(f"Broken: {facts.problem}"), err=True)
+        if any(facts.problem for facts in found):
+            raise typer.Exit(1)
+
+
+def _as_json(entry: Listed, check: bool) -> dict[str, object]:
+    from cbirbench.plugin_facts import package_of
+
+    plugin = entry.plugin
+    return {
+        "kind": plugin.kind,
+        "name": plugin.name,
+        "aliases": list(plugin.aliases),
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "summary": package_of(plugin).summary,
+        "value": plugin.value,
+        "problem": entry.problem,
+        **({"interface_version": entry.interface_version} if check else {}),
+    }
+
+
+def _print_json(value: object) -> None:
+    import json
+
+    typer.echo(json.dumps(value, indent=2))
+
+
+plugins_app.command("new")(new_plugin)
+plugins_app.command("check")(check_plugin)

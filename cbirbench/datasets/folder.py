@@ -128,6 +128,7 @@ class _Packed(NamedTuple):
 class Folder:
     """CT scans of one's own, with masks or with labels of slices."""
 
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = FolderOptions
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 

@@ -46,6 +46,7 @@ class TaskBenchmark:
     """
 
     task: ClassVar[Task]
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = TaskOptions
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
@@ -222,6 +223,7 @@ class Decathlon(
 ):
     """MSD Task03_Liver, the paper's benchmark: 5 slices with liver and 5 without from each volume."""
 
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = DecathlonOptions
 
 

@@ -40,6 +40,7 @@ class PhantomOptions(Options):
 class Phantom:
     """Synthetic abdominal CT; every body is a patient of its own."""
 
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = PhantomOptions
     synthetic: ClassVar[bool] = True
     structures: ClassVar[Mapping[int, str]] = {
@@ -96,7 +97,8 @@ class Phantom:
                 f"The phantom has no scan called {source.volume_id!r}.", "Take a source that `sources` gave."
             )
         scan = Scan(options.seed, int(body), options.size)
-        drawn = draw_slices(scan.shows_liver(), options.slices_per_kind, options.slice_seed, source.volume_id)
+        shows_liver = scan.shows_liver()
+        drawn = draw_slices(shows_liver, options.slices_per_kind, options.slice_seed, source.volume_id)
         items = []
         for z_index in drawn.tolist():
             hu, mask = scan.render(z_index)
@@ -112,6 +114,7 @@ class Phantom:
                     label=int(target_pixels(mask, _TARGET).any()),
                     spacing_mm=scan.spacing_mm[:2],
                     target_values=_TARGET,
+                    volume_slices=len(shows_liver),
                 )
             )
         return Slices(tuple(items))

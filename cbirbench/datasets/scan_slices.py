@@ -111,6 +111,7 @@ def slices_at(
                 label=labels[z],
                 spacing_mm=image.grid.spacing_mm,
                 target_values=targets,
+                volume_slices=image.grid.slice_count,
             )
             for place, (z, hu) in enumerate(zip(positions, found, strict=True))
         )

@@ -105,5 +105,6 @@ def options_of(task: Task, benchmark: type) -> type[TaskOptions]:
 
 def window_defaults(organ: str) -> dict[str, dict[str, Any]]:
     """The organ's windows, for everything that takes windows."""
-    embedded = {name: {"window": organ} for name in ("simsiam", "imagenet", "hog", "gabor")}
+    names = ("simsiam", "imagenet", "hog", "gabor", "intensity-histogram")
+    embedded = {name: {"window": organ} for name in names}
     return {"hu-clip": {"wide": organ, "narrow": organ}, "wide-window": {"wide": organ}, **embedded}

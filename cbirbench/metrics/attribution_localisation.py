@@ -41,6 +41,7 @@ class AttributionLocalisation(MapMetric[AttributionLocalisationOptions]):
     throughout, and without offset a map without positive importance.
     """
 
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = AttributionLocalisationOptions
 
     @property

@@ -24,6 +24,7 @@ class KnnAccuracy:
     Every neighbour has one vote. Labels with equally many votes: the smallest wins, as in scikit-learn.
     """
 
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = KnnAccuracyOptions
     needs: ClassVar[Need] = "ranking"
 

@@ -34,6 +34,7 @@ class MeanAveragePrecision:
     the organ, slices without it are relevant.
     """
 
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = MeanAveragePrecisionOptions
     needs: ClassVar[Need] = "ranking"
 

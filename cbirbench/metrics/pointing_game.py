@@ -31,6 +31,7 @@ class PointingGame(MapMetric[PointingGameOptions]):
     a map with NaN or infinity, and a map of one value throughout.
     """
 
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = PointingGameOptions
 
     @property

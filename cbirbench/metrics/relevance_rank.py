@@ -35,6 +35,7 @@ class RelevanceRank(MapMetric[RelevanceRankOptions]):
     and a map without any order (one value throughout).
     """
 
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = RelevanceRankOptions
 
     @property

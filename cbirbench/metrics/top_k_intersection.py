@@ -44,6 +44,7 @@ class TopKIntersection(MapMetric[TopKIntersectionOptions]):
     and a map of one value throughout.
     """
 
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = TopKIntersectionOptions
 
     @property

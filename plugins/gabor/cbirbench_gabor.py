@@ -12,7 +12,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from skimage.filters import gabor_kernel
 from torch import Tensor
 from torch.nn.functional import conv2d
 
@@ -45,6 +44,8 @@ def kernels() -> Tensor:
     kernel add up to 1, which puts all scales on one footing; scikit-image's own factor belongs to an envelope
     that is not cut off.
     """
+    from skimage.filters import gabor_kernel
+
     bank = [
         # No grid of scikit-image's is smaller than 3 x 3, and an extent of no deviations asks for that one.
         gabor_kernel(1.0 / wavelength, theta=math.pi * step / ORIENTATIONS, bandwidth=1, n_stds=0).real
@@ -62,6 +63,7 @@ class Gabor:
     standardised, as in the paper, so a variance, being squared, weighs less in a distance than the others.
     """
 
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = GaborOptions
 
     def __init__(self, options: GaborOptions, context: Context) -> None:

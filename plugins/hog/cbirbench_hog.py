@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
-from skimage.feature import hog
 from torch import Tensor
 
 from cbirbench.errors import UsageError
@@ -53,6 +52,7 @@ class Hog:
     has the zero vector, which is a legitimate embedding: Euclidean distances to it exist, cosines do not.
     """
 
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = HogOptions
 
     def __init__(self, options: HogOptions, context: Context) -> None:
@@ -84,6 +84,8 @@ class Hog:
         return torch.from_numpy(np.stack(rows)).to(images.device)
 
     def _describe(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        from skimage.feature import hog
+
         # scikit-image normalises block after block in Python, two thirds of its time. So it is asked for one
         # block, the whole image (L1: cells become shares of its sum); the real blocks are normalised here,
         # all at once.

@@ -79,6 +79,14 @@ class Embedded:
         monkeypatch.setattr(cbirbench_fake.BrightnessMean, "embed", embed)
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are empty files, for tests that look at something else: to draw takes longest."""
+    monkeypatch.setattr(
+        retrieval_figures, "draw_explained_retrieval", lambda query, others, path, **_: path.touch()
+    )
+
+
 def explained(folder: Path, store: Store, query: str = "q0-1", **changed: Any) -> list[str]:
     return explain_query(QueryRequest(folder, query, device="cpu", **changed), store, Quiet())
 
@@ -146,6 +154,7 @@ def test_the_figures_title_has_the_score_of_the_slices_shown(
     assert titles == [f"q0-1 (MAP@2 {score:.0f} %)\nblobs, learned-offset"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_reliability_that_is_not_reached_is_said(folder: Path, store: Store) -> None:
     lines = explained(folder, store, until_reliable=0.999, assignments=("relax.masks=20",))
     (said,) = [line for line in lines if "below a reliability of 0.999 with 20 masks" in line]
@@ -153,6 +162,7 @@ def test_a_reliability_that_is_not_reached_is_said(folder: Path, store: Store) -
     assert not any("below a reliability" in line for line in explained(folder, store))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_arrays_hold_the_maps_at_native_size(folder: Path, store: Store, tmp_path: Path) -> None:
     file = tmp_path / "maps.safetensors"
     lines = explained(folder, store, top=2, arrays=file)
@@ -168,6 +178,7 @@ def test_arrays_hold_the_maps_at_native_size(folder: Path, store: Store, tmp_pat
     assert metadata["relax"]["masks"] == 20
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("name", "run"), [("learned-offset", 0), ("learned-offset", 1), ("brightness-mean", 0)]
 )
@@ -185,6 +196,7 @@ def test_what_the_run_explained_is_not_computed_again(
     assert sum(counted.sizes[1:]) > 8, "more masks were asked for"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_another_cache_gives_the_same(folder: Path, store: Store, tmp_path: Path) -> None:
     one, other = tmp_path / "one.safetensors", tmp_path / "other.safetensors"
     first = explained(folder, store, arrays=one)
@@ -195,6 +207,7 @@ def test_another_cache_gives_the_same(folder: Path, store: Store, tmp_path: Path
         np.testing.assert_array_equal(read_arrays(other)[0][name], array)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_weights_of_another_training_do_not_share_the_runs_cache(
     folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +225,7 @@ def test_weights_of_another_training_do_not_share_the_runs_cache(
     assert sum(counted.sizes) == 3 + 4 * (1 + 20), "and so has every training run"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_more_neighbours_than_the_run_kept_are_shown(folder: Path, store: Store) -> None:
     assert pd.read_parquet(folder / "neighbours.parquet")["rank"].max() == 1
     assert len(explained(folder, store, top=6)) == 1 + 6 + 1
@@ -302,6 +316,7 @@ def test_an_extractor_that_no_longer_embeds_as_it_did_is_refused(
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_rounding_error_is_no_other_extractor(
     folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,6 +329,7 @@ def test_a_rounding_error_is_no_other_extractor(
     assert explained(folder, store, extractor="brightness", top=1)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_other_weights_are_refused(folder: Path, store: Store) -> None:
     one, other = (folder / f"weights/learned-offset/run-{run:03d}.safetensors" for run in (0, 1))
     shutil.copy(other, one)

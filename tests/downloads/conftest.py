@@ -26,6 +26,7 @@ class Mirror:
             after N bytes), ``html``, ``endless`` (no length), ``silent``, or an address to redirect to.
         asked: The headers of each request.
         sent: How many bytes of the file were put out at each request.
+        over: Set when the test is over, which is when a silent answer ends.
     """
 
     def __init__(self, port: int) -> None:
@@ -36,6 +37,7 @@ class Mirror:
         self.next: list[int | str] = []
         self.asked: list[dict[str, str]] = []
         self.sent: list[int] = []
+        self.over = threading.Event()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -59,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         if how == "silent":
-            threading.Event().wait(1.0)
+            mirror.over.wait(60)
             self.close_connection = True
             return
         self._file(mirror, how)
@@ -106,6 +108,7 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield found
+        found.over.set()
         server.shutdown()
         thread.join()
 

@@ -34,6 +34,7 @@ class BrightnessOptions(Options):
 class BrightnessMean:
     """Mean brightness of the rows."""
 
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = BrightnessOptions
 
     def __init__(self, options: BrightnessOptions, context: Context) -> None:
@@ -62,6 +63,7 @@ class LearnedOptions(Options):
 class LearnedOffset(BrightnessMean, Trainable):
     """Brightness less what `fit` learned; asks for an augmentation by name."""
 
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = LearnedOptions
 
     def __init__(self, options: LearnedOptions, context: Context) -> None:
@@ -109,6 +111,7 @@ class MirroringOptions(Options):
 
 
 class Mirroring:
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = MirroringOptions
 
     def __init__(self, options: MirroringOptions) -> None:
@@ -132,6 +135,7 @@ class PurityOptions(Options):
 
 
 class Purity:
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = PurityOptions
     needs: ClassVar[Need] = "ranking"
 
@@ -156,6 +160,7 @@ class CoverageOptions(Options):
 
 
 class Coverage:
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = CoverageOptions
     needs: ClassVar[Need] = "explanations"
     name = "coverage"

@@ -30,6 +30,7 @@ class ArchivedBlobsOptions(BlobsOptions):
 class Blobs:
     """Scans of two slices each: noise without the organ, and noise around a bright organ."""
 
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = BlobsOptions
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "run": {"runs": 2},
@@ -80,4 +81,5 @@ class Blobs:
 
 
 class ArchivedBlobs(Blobs):
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = ArchivedBlobsOptions

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +15,6 @@ from cbirbench.errors import MissingError, UsageError
 from cbirbench.interfaces import Json, Options, Precision, option
 from cbirbench.windows import WIDE_WINDOW, WideHUWindow, resize
 from cbirbench_imagenet import weights
-from cbirbench_imagenet.folding import fold_batch_norms
 from cbirbench_imagenet.windowing import window_hu
 
 PAPER_BACKBONE = "resnet50.tv_in1k"
@@ -156,6 +154,8 @@ class Backbone:
         It has a copy of the network, with batch norms folded into the convolutions before them and, at
         bfloat16, all weights and activations in that type; images are normalised in float32 before.
         """
+        from cbirbench_imagenet.folding import fold_batch_norms
+
         dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
         network = fold_batch_norms(self.network).network.to(dtype).to(memory_format=torch.channels_last)
 
@@ -233,6 +233,8 @@ def deterministic_convolutions(device: torch.device) -> AbstractContextManager[A
 
 def _create(name: str, seed: int, *, classifier: bool = False) -> nn.Module:
     """Make a network with random weights drawn from `seed`, leaving the global generator as it was."""
+    import timm
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network: nn.Module = timm.create_model(name, **({} if classifier else {"num_classes": 0}))
@@ -240,6 +242,8 @@ def _create(name: str, seed: int, *, classifier: bool = False) -> nn.Module:
 
 
 def _check_name(name: str, prefix: str) -> None:
+    import timm
+
     architecture, _, tag = name.partition(".")
     if timm.is_model(architecture) and (not tag or name in timm.list_pretrained()):
         return
@@ -253,6 +257,8 @@ def _check_name(name: str, prefix: str) -> None:
 
 
 def _from_hub(name: str, config: Mapping[str, Any], remedy: str) -> nn.Module:
+    import timm
+
     if not any(config.get(key) for key in ("hf_hub_id", "url", "file")):
         raise MissingError(f"timm offers no ImageNet weights for the backbone {name}.", remedy)
     try:

@@ -18,6 +18,7 @@ class ImageNetOptions(BackboneOptions):
 class ImageNet(Explainable):
     """Pooled features of a frozen network trained on ImageNet (section 8)."""
 
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = ImageNetOptions
 
     def __init__(self, options: ImageNetOptions, context: Context) -> None:

@@ -71,6 +71,7 @@ class SimSiamExtractor(Trainable, Explainable):
     A subclass names its augmentation; that is all in which two such extractors differ.
     """
 
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = SimSiamOptions
     augmentation_name: ClassVar[str]
 

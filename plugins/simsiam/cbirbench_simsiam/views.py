@@ -83,6 +83,7 @@ class HUClipOptions(ViewOptions):
 class WideWindow:
     """Both views show the wide window: standard SimSiam, the paper's baseline."""
 
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = ViewOptions
 
     def __init__(self, options: ViewOptions) -> None:
@@ -107,6 +108,7 @@ class WideWindow:
 class HUClip:
     """View 1 shows the wide window, view 2 the narrow one: the paper's HU clipping (section 3.1)."""
 
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = HUClipOptions
 
     def __init__(self, options: HUClipOptions) -> None:

@@ -18,6 +18,7 @@ from cbirbench_simsiam import (
     SimSiamOptions,
     ViewOptions,
     WideWindow,
+    training,
 )
 from safetensors.torch import save_file
 
@@ -57,6 +58,13 @@ def installed(name: str) -> Augmentation:
         "wide-window": WideWindow(ViewOptions()),
     }
     return made[name]
+
+
+@pytest.fixture(autouse=True)
+def narrow_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints of the real heads are 100 MB each; `test_one_step...` has them."""
+    monkeypatch.setattr(training, "PROJECTION", 64)
+    monkeypatch.setattr(training, "BOTTLENECK", 16)
 
 
 def make(kind: type[SimSiamExtractor] = SimSiamHUClip, **options: Any) -> Any:
@@ -169,6 +177,7 @@ def test_training_says_when_it_starts_from_random_weights(gallery: Slices, tmp_p
 class Fixed:
     """Two fixed views a slice, whatever the slice: batch norm then sees a known batch in any order."""
 
+    interface_version: ClassVar[int] = 1
     options_type: ClassVar[type[Options]] = Options
 
     def __init__(self, first: torch.Tensor, second: torch.Tensor) -> None:
@@ -208,9 +217,13 @@ def test_batch_norm_sees_each_view_alone(gallery: Slices, tmp_path: Path) -> Non
     assert any(not torch.allclose(trained[k], merged.state()[k], rtol=1e-2) for k in names)
 
 
-def test_one_step_is_sgd_on_the_symmetric_loss(gallery: Slices, tmp_path: Path) -> None:
+def test_one_step_is_sgd_on_the_symmetric_loss(
+    gallery: Slices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Heads, loss, stop-gradient, scaled rate and weight decay, worked out again in plain torch."""
     from lightly.models.modules.heads import SimSiamPredictionHead, SimSiamProjectionHead
+
+    monkeypatch.undo()  # the heads of the paper's size
 
     first = torch.rand(10, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     second = torch.rand(10, 1, 32, 32, generator=torch.Generator().manual_seed(1))

@@ -1,5 +1,6 @@
 """Trainings that are cut off and go on, that are watched, that fail."""
 
+import multiprocessing
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -367,11 +368,22 @@ def without_batch_norm(module: torch.nn.Module) -> None:
             without_batch_norm(child)
 
 
+def start_without_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have new processes handed everything as ever, but find what they import imported: each took seconds."""
+    real = multiprocessing.get_context
+    server: Any = real("forkserver")
+    server.set_forkserver_preload(["pytorch_lightning", "cbirbench_simsiam.fitting"])
+    monkeypatch.setattr(
+        multiprocessing, "get_context", lambda method=None: server if method == "spawn" else real(method)
+    )
+
+
 def test_devices_that_share_each_batch_train_like_one(
     gallery: Slices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two processes on a CPU by Lightning's ddp_spawn; users need GPUs, as batch norm synchronises there."""
     monkeypatch.setattr(fitting, "check", lambda *arguments: None)
+    start_without_imports(monkeypatch)
     heads = training.SimSiamProjectionHead, training.SimSiamPredictionHead
     made: list[torch.nn.Module] = []
 

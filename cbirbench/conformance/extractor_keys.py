@@ -1,0 +1,144 @@
+"""Checks of what an extractor's results are cached under: its fingerprint and its options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cbirbench import keys
+from cbirbench.conformance.declarations import fingerprint_of
+from cbirbench.conformance.extractor_calls import usual, vectors_of
+from cbirbench.conformance.imports import fresh
+from cbirbench.conformance.option_values import another
+from cbirbench.conformance.subjects import Subject
+from cbirbench.conformance.verdicts import Beside, demand
+from cbirbench.errors import CbirbenchError
+from cbirbench.interfaces import Options, Trainable
+from cbirbench.plan import Contender
+from cbirbench.store import key_of
+
+
+def fingerprint(subject: Subject) -> str:
+    """Its fingerprint is JSON, the same for every instance, and embedding does not change it."""
+    first = fingerprint_of(subject.one, subject)
+    second = subject.make()
+    other = fingerprint_of(second, subject)
+    demand(
+        other == first,
+        f"Two instances with the same options have different fingerprints{_where(first, other)}.",
+        "Name what changes the output, and nothing that differs between instances: no time, no id().",
+    )
+    slices, _ = usual(subject)
+    vectors_of(subject, slices, second)
+    demand(
+        fingerprint_of(second, subject) == first,
+        f"Embedding changes the fingerprint{_where(first, fingerprint_of(second, subject))}.",
+        "Work it out once, when the extractor is made.",
+    )
+    return f"{len(first)} entries, the same for two instances and after embedding"
+
+
+def fingerprint_elsewhere(subject: Subject) -> str:
+    """Another process has the same fingerprint, or nothing cached would be found again."""
+    here = fingerprint_of(subject.one, subject)
+    found = fresh(subject)
+    demand(
+        "fingerprint" in found,
+        f"In a fresh Python it cannot be made with the same options: {found.get('fingerprint_failure')}.",
+        "Keep nothing in global variables that making it relies on.",
+    )
+    there = found["fingerprint"]
+    demand(
+        here == there,
+        f"A fresh Python has another fingerprint{_where(here, there)}.",
+        "hash() of texts and the order of sets differ between processes: use hashlib, and sort.",
+    )
+    return "the same in a fresh Python"
+
+
+def _where(one: Any, other: Any) -> str:
+    """At which entry two fingerprints differ first."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        names = [name for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
+        return f", in {', '.join(names[:3])}" if names else ""
+    return ""
+
+
+def option_keys(subject: Subject) -> str:
+    """What is cached is found again with the same options, and not with others that shape results."""
+    base = subject.one
+    before = _key(subject, subject.options, base)
+    checked, left = [], []
+    for name in type(subject.options).model_fields:
+        changed = another(subject.options, name)
+        if changed is None:
+            left.append(name)
+            continue
+        shapes = shapes_results(type(subject.options), name)
+        # One that shapes nothing must be left out by the fingerprint as well, and that takes an instance.
+        if not shapes:
+            try:
+                base = subject.make(changed)
+            except CbirbenchError:
+                left.append(name)
+                continue
+        differs = _key(subject, changed, subject.one if shapes else base) != before
+        value = getattr(changed, name)
+        demand(
+            differs == shapes,
+            f"With {name}={value} the cache key stays: embeddings made with "
+            f"{getattr(subject.options, name)} would be used."
+            if shapes
+            else f"With {name}={value} the cache key changes, though the option says it shapes no result.",
+            "Leave the option to Options.shaping(), as Options has it."
+            if shapes
+            else "Leave it out of fingerprint().",
+        )
+        checked.append(name)
+    if not checked:
+        raise Beside(
+            f"No other value can be derived for {', '.join(left)}." if left else "It has no options."
+        )
+    return f"{len(checked)} options tried" + (f"; not {', '.join(left)}" if left else "")
+
+
+def options_beside_results(subject: Subject) -> str:
+    """Options declared with `result=False` change no digit."""
+    beside = [
+        name for name in type(subject.options).model_fields if not shapes_results(type(subject.options), name)
+    ]
+    slices, vectors = usual(subject)
+    tried = []
+    for name in beside:
+        changed = another(subject.options, name)
+        if changed is None:
+            continue
+        try:
+            extractor = subject.make(changed)
+        except CbirbenchError:
+            continue
+        demand(
+            np.array_equal(vectors_of(subject, slices, extractor), vectors),
+            f"{name}={getattr(changed, name)} changes embeddings, though it is declared with result=False.",
+            "Declare it without result=False: what was computed with another value must not be used again.",
+        )
+        tried.append(name)
+    if not tried:
+        raise Beside("It has no option declared with result=False that could be tried.")
+    when = ", before any training" if isinstance(subject.one, Trainable) else ""
+    return f"{', '.join(tried)}: the same embeddings{when}"
+
+
+def shapes_results(options_type: type[Options], name: str) -> bool:
+    """Whether an option is declared as one that can change a number."""
+    extra = options_type.model_fields[name].json_schema_extra
+    return not (isinstance(extra, dict) and extra.get("result") is False)
+
+
+def _key(subject: Subject, options: Options, extractor: Any) -> str:
+    contender = Contender(subject.plugin, "", options, subject.context("cpu"), trained=False, runs=1)
+    return key_of(keys.untrained("cpu", contender, extractor))
+
+
+CHECKS = (fingerprint, fingerprint_elsewhere, option_keys, options_beside_results)

@@ -1,0 +1,1 @@
+"""A new plugin, as a distribution of its own."""

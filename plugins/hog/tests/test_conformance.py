@@ -1,0 +1,6 @@
+from cbirbench.testing import ExtractorConformance
+
+
+class TestHog(ExtractorConformance):
+    plugin = "hog"
+    options = {"image_size": "45"}

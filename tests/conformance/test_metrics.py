@@ -1,0 +1,240 @@
+"""Every check of metrics catches one that is wrong in just that way."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cbirbench.conformance.metrics import hand_worked
+from cbirbench.conformance.verdicts import judged
+from cbirbench.interfaces import Evidence, Options, Plugin, option
+from cbirbench.testing import evidence
+
+
+class SoundOptions(Options):
+    k: int = option(4, description="Neighbours looked at.", ge=1)
+
+
+class Sound(Plugin):
+    """Precision among the nearest k."""
+
+    interface_version = 1
+    options_type = SoundOptions
+    needs = "ranking"
+
+    @property
+    def name(self) -> str:
+        return f"precision@{self.options.k}"
+
+    @property
+    def depth(self) -> int:
+        return self.options.k
+
+    def per_query(self, evidence: Evidence) -> Any:
+        labels = evidence.gallery_labels[evidence.neighbours[:, : self.options.k]]
+        return (labels == evidence.query_labels[:, None]).mean(axis=1)
+
+
+class OnMaps(Plugin):
+    """Mean importance in the mask."""
+
+    interface_version = 1
+    needs = "explanations"
+    name = "inside"
+    depth = 0
+
+    def per_query(self, evidence: Evidence) -> Any:
+        values = np.full(len(evidence.maps), np.nan)
+        for i, (found, mask) in enumerate(zip(evidence.maps, evidence.masks, strict=True)):
+            if found is not None and mask is not None and mask.any():
+                values[i] = found[mask].mean() / 1.3
+        return values
+
+
+class HidesK(Sound):
+    name = "precision"  # type: ignore[assignment]
+
+
+class Numbered(Sound):
+    numbers = itertools.count()
+
+    @property
+    def name(self) -> str:
+        return f"precision-{next(self.numbers)}@{self.options.k}"
+
+
+class NeedsLuck(Sound):
+    needs = "luck"
+
+
+class EndlessDepth(Sound):
+    depth = -1  # type: ignore[assignment]
+
+
+class ForgetsOptions(Sound):
+    @property
+    def options(self) -> Options:
+        return SoundOptions(k=9)
+
+    @options.setter
+    def options(self, value: Options) -> None: ...
+
+    name = "precision@4"  # type: ignore[assignment]
+
+
+class Mean(Sound):
+    def per_query(self, evidence: Evidence) -> Any:
+        return super().per_query(evidence).mean()
+
+
+class Lists(Sound):
+    def per_query(self, evidence: Evidence) -> Any:
+        return super().per_query(evidence).tolist()
+
+
+class Singles(Sound):
+    def per_query(self, evidence: Evidence) -> Any:
+        return super().per_query(evidence).astype(np.float32)
+
+
+class Percent(Sound):
+    def per_query(self, evidence: Evidence) -> Any:
+        return super().per_query(evidence) * 100
+
+
+class AllNaN(Sound):
+    def per_query(self, evidence: Evidence) -> Any:
+        return np.full(len(evidence.query_labels), np.nan)
+
+
+class Raises(Sound):
+    def per_query(self, evidence: Evidence) -> Any:
+        raise FloatingPointError("underflow")
+
+
+class NeedsTwoQueries(Sound):
+    def per_query(self, evidence: Evidence) -> Any:
+        assert len(evidence.query_labels) > 1
+        return super().per_query(evidence)
+
+
+class NeedsEveryMask(OnMaps):
+    def per_query(self, evidence: Evidence) -> Any:
+        pairs = zip(evidence.maps, evidence.masks, strict=True)
+        return np.array([float((found * mask).mean()) for found, mask in pairs])
+
+
+class ZeroForNoMap(OnMaps):
+    def per_query(self, evidence: Evidence) -> Any:
+        return np.nan_to_num(super().per_query(evidence))
+
+
+class SpoilsOthers(OnMaps):
+    def per_query(self, evidence: Evidence) -> Any:
+        values = super().per_query(evidence)
+        return values if not np.isnan(values).any() else np.full(len(values), np.nan)
+
+
+class SecretlyOnMaps(Sound):
+    def per_query(self, evidence: Evidence) -> Any:
+        missing = np.array([found is None for found in evidence.maps])
+        return np.where(missing, np.nan, super().per_query(evidence))
+
+
+class ScalesOverAll(Sound):
+    def per_query(self, evidence: Evidence) -> Any:
+        values = super().per_query(evidence)
+        return values / max(values.max(), 0.1)
+
+
+class Sorts(Sound):
+    def per_query(self, evidence: Evidence) -> Any:
+        values = super().per_query(evidence)
+        evidence.neighbours.sort(axis=1)
+        return values
+
+
+class Error(Sound):
+    def per_query(self, evidence: Evidence) -> Any:
+        return 1 - super().per_query(evidence)
+
+
+class SecretlyOnEmbeddings(Sound):
+    def per_query(self, evidence: Evidence) -> Any:
+        return super().per_query(evidence) * (evidence.query_embeddings[:, 0] > 0)
+
+
+class LooksDeeper(Sound):
+    @property
+    def depth(self) -> int:
+        return 2
+
+
+class TakesExactlyDeeper(Sound):
+    def per_query(self, evidence: Evidence) -> Any:
+        evidence.neighbours[:, self.options.k]  # one more than it asks for
+        return super().per_query(evidence)
+
+
+class HoldsALambda(Sound):
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self.relevant = lambda a, b: a == b
+
+
+FAULTS: list[tuple[str, type[Any], str]] = [
+    ("declared", HidesK, "It has the option k=4, and its name is 'precision'"),
+    ("declared", Numbered, "Its name is 'precision-"),
+    ("declared", NeedsLuck, "needs is 'luck'"),
+    ("declared", EndlessDepth, "depth is -1"),
+    ("declared", ForgetsOptions, "options are not those"),
+    ("values", Mean, "per_query gives float64"),
+    ("values", Lists, "per_query gives list"),
+    ("values", Singles, "per_query gives float32 of shape (8,)"),
+    ("values", Percent, "Its values lie in "),
+    ("values", AllNaN, "All 8 queries are NaN"),
+    ("values", Raises, "subject.per_query raised FloatingPointError: underflow (at test_metrics.py:"),
+    ("single_query", NeedsTwoQueries, "AssertionError"),
+    ("undefined", NeedsEveryMask, "A query with no mask: "),
+    ("undefined", ZeroForNoMap, "gives 0 to a query that has none"),
+    ("undefined", SpoilsOthers, "changes the values of others"),
+    ("undefined", SecretlyOnMaps, "says it needs none"),
+    ("queries_apart", ScalesOverAll, "by themselves have the values"),
+    ("evidence_unchanged", Sorts, "It changes neighbours"),
+    ("best_and_worst", Error, "Where all neighbours share the label"),
+    ("needs", SecretlyOnEmbeddings, "with other embeddings its values change"),
+    ("needs", SecretlyOnMaps, "with no maps its values change"),
+    ("depth", LooksDeeper, "beyond the 2 it asks for, its values change"),
+    ("depth", TakesExactlyDeeper, "With no neighbours beyond the 4 it asks for: "),
+    ("pickles", HoldsALambda, "It cannot be handed to another process"),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "faulty", "found"), FAULTS, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_a_fault_is_found(judge: Any, check: str, faulty: type[Any], found: str) -> None:
+    verdict = judge("metric", check, faulty)
+    assert verdict.outcome == "failed", verdict
+    assert found in verdict.found
+    assert verdict.remedy
+
+
+@pytest.mark.parametrize("sound", [Sound, OnMaps])
+def test_a_sound_metric_passes(every_verdict: Any, sound: type[Any]) -> None:
+    assert {verdict.outcome for verdict in every_verdict("metric", sound).values()} == {"passed"}
+
+
+def test_a_case_by_hand_is_held_to(subject: Any) -> None:
+    case = evidence(query_labels=[1, 0], gallery_labels=[1, 0, 1, 1])
+    metric = subject("metric", Sound)
+    assert judged(hand_worked([(case, [0.75, 0.25])]), metric).outcome == "passed"
+    wrong = judged(hand_worked([(case, [0.75, 0.25]), (case, [0.75, 0.5])]), metric)
+    assert wrong.found == "Case 2 gives 0.75, 0.25, by hand it is 0.75, 0.5."
+    assert judged(hand_worked([]), metric).found == "There is no case worked out by hand."
+    undefined = replace(case, maps=[None, None])
+    assert judged(hand_worked([(undefined, [np.nan, np.nan])]), subject("metric", OnMaps)).outcome == "passed"
