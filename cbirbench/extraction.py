@@ -158,7 +158,7 @@ def guarded(step: str, call: Callable[[], Result], *, out_of_memory: MissingErro
         return call()
     except CbirbenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plugin that ends Python would end the run without a word
         if is_out_of_memory(error):
             raise out_of_memory from error
         raise PluginError(f"{step} failed: {type(error).__name__}: {error}", REPORT) from error

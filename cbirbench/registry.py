@@ -224,12 +224,25 @@ def load(plugin: Plugin) -> Any:
             f"{origin} cannot be imported: {type(error).__name__}: {error}.",
             f"Reinstall or update {plugin.distribution}, or leave {plugin.name!r} out.",
         ) from error
-    from cbirbench.interfaces import Options
+    try:
+        _check_interface(loaded, plugin, origin)
+    except CbirbenchError:
+        raise
+    except Exception as error:  # of a class whose attributes raise when they are looked at
+        raise PluginError(
+            f"{origin} cannot be looked at: {type(error).__name__}: {error}.",
+            f"Reinstall or update {plugin.distribution}, or leave {plugin.name!r} out.",
+        ) from error
+    return loaded
+
+
+def _check_interface(loaded: Any, plugin: Plugin, origin: str) -> None:
+    from cbirbench.interfaces import Located, Options
 
     options_type = getattr(loaded, "options_type", None)
     missing = [name for name in METHODS[plugin.kind] if not hasattr(loaded, name)]
-    if "prepare" in missing and hasattr(loaded, "prepare_at"):  # of those that inherit from Located
-        missing.remove("prepare")
+    if "prepare" in missing and isinstance(loaded, type) and issubclass(loaded, Located):
+        missing.remove("prepare")  # `prepare_at` takes its place
     if not (isinstance(options_type, type) and issubclass(options_type, Options)):
         missing.insert(0, "options_type (a subclass of cbirbench.interfaces.Options)")
     if missing:
@@ -238,7 +251,6 @@ def load(plugin: Plugin) -> Any:
             "See cbirbench.interfaces for what each kind of plugin needs.",
         )
     _check_version(getattr(loaded, "interface_version", None), plugin, origin)
-    return loaded
 
 
 def _check_version(stated: object, plugin: Plugin, origin: str) -> None:
@@ -269,7 +281,7 @@ def make(plugin: Plugin, *arguments: Any) -> Any:
         return plugin_class(*arguments)
     except CbirbenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"The {plugin.kind} {plugin.name!r} of {plugin.distribution} {plugin.version} could not be made: "
             f"{type(error).__name__}: {error}.",

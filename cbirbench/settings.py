@@ -282,7 +282,7 @@ def validated(options_type: type[Options], values: Mapping[str, Any], name: str)
         else:
             reason = f"it takes: {row.kind}"
             how += f" ({row.beside})."
-        meaning = f" It sets: {row.description}" if row.description else ""
+        meaning = f" It sets: {row.description.rstrip('.')}." if row.description else ""
         raise UsageError(
             f"{name}.{key} does not take {received!r}: {reason}.", f"{how}{meaning} {show_command(name)}"
         ) from error

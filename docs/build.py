@@ -33,7 +33,8 @@ def main() -> int:
         "--out", type=Path, default=ROOT / "build" / "site", help="folder, replaced (build/site)"
     )
     out = parser.parse_args().out
-    if out.exists() and any(out.iterdir()) and not (out / "search.json").is_file():
+    a_site = (out / "search.json").is_file()
+    if out.exists() and not a_site and not (out.is_dir() and not any(out.iterdir())):
         print(f"{out} holds something else than a site: give another --out", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:

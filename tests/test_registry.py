@@ -312,6 +312,47 @@ class Flat(Plugin):
     assert (made.options, made.context, made.fingerprint()) == ("the options", "the context", {})
 
 
+def test_a_class_that_cannot_be_looked_at_is_the_plugins_fault(install) -> None:
+    source = """
+class Lazy(type):
+    @property
+    def options_type(cls):
+        raise RuntimeError("torch is not there")
+class Flat(metaclass=Lazy):
+    pass
+"""
+    install("lazy", {"extractor": {"lazy": "lazy_module:Flat"}}, {"lazy_module": source})
+    with pytest.raises(PluginError, match=r"lazy 1\.0 cannot be looked at: RuntimeError: torch is not there"):
+        load(find("extractor", "lazy"))
+
+
+@pytest.mark.parametrize(("base", "complete"), [("Plugin, Located", True), ("Plugin", False)])
+def test_prepare_at_takes_the_place_of_prepare_in_those_that_opt_in(
+    install, base: str, complete: bool
+) -> None:
+    source = f"""
+from cbirbench.interfaces import Located, Plugin
+class Flat({base}):
+    interface_version = 1
+    def prepare_at(self, hu, positions): ...
+    def embed(self, images): ...
+"""
+    install("placed", {"extractor": {"placed": "placed_module:Flat"}}, {"placed_module": source})
+    plugin = find("extractor", "placed")
+    if complete:
+        load(plugin)
+    else:
+        with pytest.raises(PluginError, match="lacks prepare"):
+            load(plugin)
+
+
+def test_a_plugin_that_ends_python_ends_no_run(install) -> None:
+    source = EXTRACTOR.replace("context=None): ...", "context=None): raise SystemExit('no weights')")
+    install("ending", {"extractor": {"ending": "ending_module:Flat"}}, {"ending_module": source})
+    with pytest.raises(PluginError, match=r"could not be made: SystemExit: no weights"):
+        make(find("extractor", "ending"), None)
+
+
 def test_makes_an_instance(install) -> None:
     install("flat-package", {"extractor": {"flat": "flat_module:Flat"}}, {"flat_module": EXTRACTOR})
     plugin = find("extractor", "flat")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from cbirbench.commands.options import JsonOption, names
-from cbirbench.commands.speaking import console, reported
+from cbirbench.commands.speaking import console, reported, say
 from cbirbench.errors import UsageError
 
 
@@ -69,7 +69,7 @@ def data_check(
             print_cohort(cohort, console(stderr=False))
             pictures = " ".join(str(request.out / name) for name in cohort.pictures[:3])
             more = f" and {len(cohort.pictures) - 3} more" if len(cohort.pictures) > 3 else ""
-            typer.echo(f"Wrote {request.out}. Look at every patient: {pictures}{more}")
+            say(f"Wrote {request.out}. Look at every patient: {pictures}{more}")
         if not cohort.passed(strict=strict):
             raise typer.Exit(1)
 

@@ -9,7 +9,7 @@ import typer
 
 from cbirbench.commands.check import data_check
 from cbirbench.commands.options import JsonOption
-from cbirbench.commands.speaking import console, reported
+from cbirbench.commands.speaking import console, reported, say
 
 data_app = typer.Typer(help="Data to run on.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -48,12 +48,12 @@ def data_fetch(
             url=url,
             keep_archive=keep_archive,
             progress=ConsoleProgress(console(stderr=True), quiet=False),
-            say=lambda line: typer.echo(line, err=True),
+            say=lambda line: say(line, err=True),
         )
         _, looked_at = places()[0]
         found = looked_at.absolute() in (folder, folder.parent)
-        typer.echo(f"{archive.task} is in {folder}")
-        typer.echo(f"Run on it: cbirbench run {archive.benchmark}" + ("" if found else f" --data {folder}"))
+        say(f"{archive.task} is in {folder}")
+        say(f"Run on it: cbirbench run {archive.benchmark}" + ("" if found else f" --data {folder}"))
 
 
 @data_app.command("list")
@@ -81,7 +81,7 @@ def data_list(json_: JsonOption = False) -> None:
             table.add_row(*map(escape, (entry.benchmark, entry.needs, here, entry.licence, entry.how)))
         console(stderr=False).print(table)
         for name, place in places():
-            typer.echo(f"{name}: {place}")
+            say(f"{name}: {place}")
 
 
 @data_app.command("phantom")
@@ -102,7 +102,7 @@ def data_phantom(
 
         progress = ConsoleProgress(console(stderr=True), quiet=False)
         write_decathlon_layout(out, volumes=volumes, seed=seed, size=size, slices=slices, progress=progress)
-        typer.echo(f"Wrote {volumes} synthetic volumes to {out}")
+        say(f"Wrote {volumes} synthetic volumes to {out}")
 
 
 data_app.command("check")(data_check)

@@ -19,7 +19,7 @@ from cbirbench.commands.options import (
     SetOption,
     UntilReliableOption,
 )
-from cbirbench.commands.speaking import console, reported
+from cbirbench.commands.speaking import console, reported, say
 
 
 def explain(
@@ -61,7 +61,7 @@ def explain(
         )
         progress = ConsoleProgress(console(stderr=True), quiet=False)
         for line in explain_query(request, Store(cache_folder()), progress):
-            typer.echo(line)
+            say(line)
 
 
 def views(
@@ -96,10 +96,10 @@ def views(
         progress = ConsoleProgress(console(stderr=True), quiet=False)
         drawn = draw_sample_views(request, out, Store(cache_folder()), progress)
         for note in drawn.notes:
-            typer.echo(f"Note: {note}", err=True)
-        typer.echo(f"Wrote {out}: {drawn.title}")
+            say(f"Note: {note}", err=True)
+        say(f"Wrote {out}: {drawn.title}")
         for departure in drawn.departures:
-            typer.echo(f"  changed: {departure}")
+            say(f"  changed: {departure}")
 
 
 def paper(
@@ -113,4 +113,4 @@ def paper(
         from cbirbench.paper import write_paper
 
         for path in write_paper(folders, out):
-            typer.echo(f"Wrote {path}")
+            say(f"Wrote {path}")

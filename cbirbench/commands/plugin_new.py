@@ -25,7 +25,7 @@ def new_plugin(
         from cbirbench.scaffold.rendering import FIRST_RUN
         from cbirbench.scaffold.writing import new_distribution
 
-        folder = new_distribution(name, kind.value, out, author)
+        folder = new_distribution(name, kind.value, out.expanduser(), author)
         # A path, not a name that pip would look up in an index.
         place = str(folder) if folder.is_absolute() or folder.parts[0] == ".." else f"./{folder.as_posix()}"
         typer.echo(f"Wrote the {kind.value} {name} to {folder}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from cbirbench.commands.speaking import console
+from cbirbench.commands.speaking import console, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -15,24 +15,20 @@ if TYPE_CHECKING:
     from cbirbench.plugin_facts import Listed, PluginFacts
 
 
-def one_line(text: str) -> str:
-    """Somebody else's text on one printable line: control characters become question marks."""
-    line = " ".join(text.split())
-    return "".join(character if character.isprintable() else "?" for character in line)
-
-
 def literally(text: str, style: str = "") -> Text:
-    """Somebody else's text as rich shows it as it is: no markup, emoji or control code in it acts."""
+    """Somebody else's text on one line, as it is: no markup in it acts."""
     from rich.text import Text
 
-    return Text(one_line(text), style=style)
+    return Text(printable(" ".join(text.split())), style=style)  # measured as it will be shown
 
 
 def print_list(entries: Iterable[Listed]) -> None:
     """Print the table of plugins; the broken ones in red."""
     from rich.table import Table
 
-    table = Table("kind", "name", "aliases", "distribution", "version", box=None)
+    table = Table("kind", box=None)
+    for heading in ("name", "aliases", "distribution", "version"):
+        table.add_column(heading, overflow="fold")  # a name that is cut is another
     for entry in entries:
         plugin = entry.plugin
         cells = (plugin.kind, plugin.name, ", ".join(plugin.aliases), plugin.distribution, plugin.version)

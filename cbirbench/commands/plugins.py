@@ -9,7 +9,7 @@ import typer
 from cbirbench.commands.options import JsonOption, PluginKind
 from cbirbench.commands.plugin_check import check_plugin
 from cbirbench.commands.plugin_new import new_plugin
-from cbirbench.commands.speaking import reported
+from cbirbench.commands.speaking import reported, say
 
 if TYPE_CHECKING:
     from cbirbench.plugin_facts import Listed
@@ -41,13 +41,13 @@ def list_plugins(
         if json_:
             _print_json([_as_json(entry, check) for entry in entries])
         else:
-            from cbirbench.commands.plugin_pages import one_line, print_list
+            from cbirbench.commands.plugin_pages import print_list
 
             print_list(entries)
             for entry in entries:
                 if entry.problem:
                     name = f"{entry.plugin.name} ({entry.plugin.distribution})"
-                    typer.echo(one_line(f"Broken: {name}: {entry.problem}"), err=True)
+                    say(f"Broken: {name}: {entry.problem}", err=True)
             typer.echo(
                 "Options: cbirbench plugins show NAME; those of the run itself: show run, show relax.",
                 err=True,
@@ -90,14 +90,14 @@ def show_plugin(
 
             _print_json([dataclasses.asdict(facts) for facts in found])
         else:
-            from cbirbench.commands.plugin_pages import one_line, print_page
+            from cbirbench.commands.plugin_pages import print_page
 
             for index, facts in enumerate(found):
                 if index:
                     typer.echo()
                 print_page(facts)
                 if facts.problem:
-                    typer.echo(one_line(f"Broken: {facts.problem}"), err=True)
+                    say(f"Broken: {facts.problem}", err=True)
         if any(facts.problem for facts in found):
             raise typer.Exit(1)
 

@@ -23,7 +23,7 @@ from cbirbench.commands.options import (
     UnstatedOption,
     UntilReliableOption,
 )
-from cbirbench.commands.speaking import console, reported
+from cbirbench.commands.speaking import console, reported, say
 from cbirbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -210,9 +210,9 @@ def cross_exam(
 def _tell(answer: Answer, *, as_json: bool) -> None:
     """Print an answer; notes go to standard error, and are in the JSON as well."""
     for note in answer.notes:
-        typer.echo(f"Note: {note}", err=True)
+        say(f"Note: {note}", err=True)
     if as_json:
         typer.echo(json.dumps(answer.document, indent=1, allow_nan=False))
     else:
         for line in answer.lines:
-            typer.echo(line)
+            say(line)

@@ -25,7 +25,7 @@ from cbirbench.commands.options import (
     ids,
     names,
 )
-from cbirbench.commands.speaking import console, reported
+from cbirbench.commands.speaking import console, reported, say
 from cbirbench.errors import UsageError
 
 
@@ -115,7 +115,7 @@ def run(
         progress = ConsoleProgress(console(stderr=True), quiet=quiet or as_json)
         plan = build(request)
         for note in plan.notes:
-            typer.echo(f"Note: {note}", err=True)
+            say(f"Note: {note}", err=True)
         progress.note(f"{benchmark}, profile {plan.title}, on {plan.device}")
 
         from cbirbench import results

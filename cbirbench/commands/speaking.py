@@ -1,4 +1,7 @@
-"""How a command speaks: errors without a traceback and with the right exit code, and consoles."""
+"""How a command speaks: errors without a traceback and with the right exit code, and consoles.
+
+Names and texts of plugins, files and scans are shown, never obeyed: control characters become question marks.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,9 @@ def reported() -> Iterator[None]:
     try:
         yield
     except CbirbenchError as error:
-        typer.echo(f"Error: {error.problem}", err=True)
+        say(f"Error: {error.problem}", err=True)
         if error.remedy:
-            typer.echo(f"What to do: {error.remedy}", err=True)
+            say(f"What to do: {error.remedy}", err=True)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         typer.echo("Interrupted. What was finished is kept; the same command goes on from there.", err=True)
@@ -30,7 +33,26 @@ def reported() -> Iterator[None]:
 
 
 def console(*, stderr: bool) -> Console:
-    """A terminal that knows its width and colours."""
-    from rich.console import Console
+    """A terminal that knows its width and colours, and does nothing that a text tells it to."""
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
-    return Console(stderr=stderr)
+    class Literal(Console):
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterator[Segment]:
+            for segment in super().render(renderable, options):
+                is_text = not segment.control and not segment.text.isprintable()
+                yield Segment(printable(segment.text), segment.style) if is_text else segment
+
+    return Literal(stderr=stderr, emoji=False)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a text with a line's end."""
+    typer.echo(printable(text), err=err)
+
+
+def printable(text: str) -> str:
+    """A text whose control characters, but for ends of lines and tabs, are question marks."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)

@@ -184,3 +184,8 @@ def test_the_tutorials_table_is_the_readmes() -> None:
     )
     assert len(tutorial) > 10
     assert [line for line in tutorial if line not in readme] == []
+
+
+def test_every_picture_is_another() -> None:
+    pictures = [path for path in (ROOT / "docs/images").iterdir() if path.is_file()]
+    assert len({path.read_bytes() for path in pictures}) == len(pictures) > 3
