@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-REPORT = "Report it to the plugin's authors; until it is mended, leave the extractor out."
+REPORT = (
+    "Report it to the plugin's authors (`cbirbench plugins check` says more of it); until it is mended, "
+    "leave the extractor out."
+)
 """What to do about a plugin that hands over something else than it should."""
 
 
@@ -161,7 +166,13 @@ def guarded(step: str, call: Callable[[], Result], *, out_of_memory: MissingErro
     except (Exception, SystemExit) as error:  # a plugin that ends Python would end the run without a word
         if is_out_of_memory(error):
             raise out_of_memory from error
-        raise PluginError(f"{step} failed: {type(error).__name__}: {error}", REPORT) from error
+        raise PluginError(f"{step} failed: {type(error).__name__}: {error}{_place(error)}", REPORT) from error
+
+
+def _place(error: BaseException) -> str:
+    """File and line that raised it, for whoever wrote the plugin."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" (at {Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

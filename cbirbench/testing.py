@@ -1,6 +1,6 @@
 """Tests of plugins, to inherit from in pytest, and what hand-worked cases are made with.
 
-A plugin's test is a class that names it::
+A plugin's test is a class that names it:
 
     from cbirbench.testing import ExtractorConformance
 
@@ -11,7 +11,7 @@ A plugin's test is a class that names it::
 Each check of `cbirbench plugins check` is then one test, and its verdict the message of a failure. Importing
 this module needs no pytest.
 
-Scans that a benchmark is to read are made by a fixture, which sets the options::
+Scans that a benchmark is to read are made by a fixture, which sets the options:
 
     @pytest.fixture(scope="class")
     def scans(request, tmp_path_factory):
@@ -29,6 +29,7 @@ from typing import Any, ClassVar
 
 from cbirbench.conformance import augmentations, benchmarks, extractors, metrics
 from cbirbench.conformance.evidence import evidence
+from cbirbench.conformance.hand_cases import hand_worked
 from cbirbench.conformance.making import flat_slices, made_slices
 from cbirbench.conformance.subjects import Subject, subject_of
 from cbirbench.conformance.verdicts import Check, judged
@@ -92,19 +93,46 @@ class ExtractorConformance(_Conformance):
 
     It gets the options that the phantom benchmark sets for it, then `options`. Keep trainings small:
     ``options = {"epochs": "2"}``.
+
+    Its tests, each with ``test_`` before its name:
+
+    - as of every plugin: interface, options, names, options_travel, made, light_import, offline_import,
+      quiet_import
+    - of what it hands over: images, embeddings, air, extreme_hu, input_unchanged, contrast, whole_range,
+      flat_images, sizes
+    - of explanations: masked_images, embed_alone, explanation_twin
+    - of what an embedding depends on: batch_size, order, repeats, deterministic, global_state, device
+    - of what it is cached under: fingerprint, fingerprint_elsewhere, option_keys, options_beside_results
+    - of training: training_cost, training, training_repeats, training_watched, training_blind,
+      training_weights
     """
 
     kind: ClassVar[Kind] = "extractor"
 
 
 class AugmentationConformance(_Conformance):
-    """An augmentation keeps to `cbirbench.interfaces.Augmentation`."""
+    """An augmentation keeps to `cbirbench.interfaces.Augmentation`.
+
+    Its tests, each with ``test_`` before its name:
+
+    - as of every plugin: interface, options, names, options_travel, made, light_import, offline_import,
+      quiet_import
+    - of draws and views: parameters, draws, views, replay, rows_apart, input_unchanged, pickles, device
+    - of what trainings on its views are kept under: fingerprint, option_keys
+    """
 
     kind: ClassVar[Kind] = "augmentation"
 
 
 class MetricConformance(_Conformance):
     """A metric keeps to `cbirbench.interfaces.Metric`, and gives what was worked out by hand.
+
+    Its tests, each with ``test_`` before its name:
+
+    - as of every plugin: interface, options, names, options_travel, made, light_import, offline_import,
+      quiet_import
+    - of its values: declared, values, single_query, undefined, queries_apart, best_and_worst, hand_cases
+    - of what it looks at: evidence_unchanged, needs, depth, pickles
 
     Attributes:
         hand_cases: Pairs of evidence, see `evidence`, and the values it gives, one a query; at least one.
@@ -115,11 +143,20 @@ class MetricConformance(_Conformance):
 
     def test_hand_cases(self) -> None:
         """The values that the author worked out by hand."""
-        self.judge(metrics.hand_worked(self.hand_cases))
+        self.judge(hand_worked(self.hand_cases))
 
 
 class BenchmarkConformance(_Conformance):
     """A benchmark keeps to `cbirbench.interfaces.Benchmark`.
+
+    Its tests, each with ``test_`` before its name:
+
+    - as of every plugin: interface, options, names, options_travel, made, light_import, offline_import,
+      quiet_import
+    - of what it declares: synthetic, structures, defaults
+    - of its scans: sources, patients_apart, fingerprints, pickles
+    - of their slices: read, slice_ids, positions, hounsfield_units, masks, mask_alignment, mask_values,
+      read_again
 
     Attributes:
         scans: How many scans of each side are read; reading many would take long.

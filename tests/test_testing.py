@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
 from typing import Any
@@ -37,6 +39,14 @@ def test_each_check_is_one_test_that_says_what_it_tests(made: Any) -> None:
     assert tests == expected | ({"test_hand_cases"} if made is MetricConformance else set())
     assert len(expected) == len(CHECKS[made.kind])
     assert all(getattr(made, name).__doc__ for name in tests)
+
+
+@pytest.mark.parametrize("made", CLASSES)
+def test_the_docstring_lists_every_test(made: Any) -> None:
+    listed = re.findall(r"^- (?:as )?of [\w ']+: ((?:\w+,?\s+)+)", f"{inspect.getdoc(made)}\n", re.MULTILINE)
+    names = [name for line in listed for name in re.findall(r"\w+", line)]
+    assert sorted(names) == sorted(n.removeprefix("test_") for n in dir(made) if n.startswith("test_"))
+    assert "::" not in f"{made.__doc__}{testing.__doc__}"
 
 
 def test_a_check_that_passes_is_a_test_that_passes() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cbirbench.commands.options import DataOption, JsonOption, PluginKind, SetOption
-from cbirbench.commands.speaking import console, reported
+from cbirbench.commands.speaking import console, reported, say
 from cbirbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,18 +35,20 @@ def check_plugin(
     when no check failed, 1 when any did, 2 for a mistake in the command.
     """
     with reported():
-        from cbirbench.conformance.inspection import inspect, plugin_called
-        from cbirbench.console import ConsoleProgress
+        from cbirbench.conformance.lookup import plugin_called
 
         plugin = plugin_called(name, kind.value if kind else None)
         if data is not None and plugin.kind != "benchmark":
             raise UsageError(
                 f"--data says where scans are, and {plugin.name!r} is no benchmark.", "Leave --data out."
             )
+        from cbirbench.conformance.inspection import inspect  # with it comes torch
+        from cbirbench.console import ConsoleProgress
+
         progress = ConsoleProgress(console(stderr=True), quiet=as_json)
         found = inspect(plugin, tuple(assignments or ()), progress, data=_path(data), scans=scans)
         for note in found.notes:
-            typer.echo(f"Note: {note}", err=True)
+            say(f"Note: {note}", err=True)
         if as_json:
             import dataclasses
             import json
@@ -57,6 +59,7 @@ def check_plugin(
                 "distribution": plugin.distribution,
                 "version": plugin.version,
                 "passed": found.passed,
+                "closing": found.closing,
                 "verdicts": [dataclasses.asdict(verdict) for verdict in found.verdicts],
             }
             typer.echo(json.dumps(report, indent=2))
@@ -75,21 +78,24 @@ COLOURS = {"passed": "green", "failed": "red", "skipped": "dim"}
 
 def _show(found: Inspection, console: Console) -> None:
     """Print the verdicts as a table, each remedy below its verdict, and how many there are of each kind."""
-    from rich.markup import escape
     from rich.table import Table
+
+    from cbirbench.commands.plugin_pages import literally
 
     plugin = found.plugin
     title = f"{plugin.kind} {plugin.name}, {plugin.distribution} {plugin.version}"
-    console.print(title, markup=False, highlight=False)
+    console.print(literally(title), highlight=False)
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for verdict in found.verdicts:
         colour = COLOURS[verdict.outcome]
-        table.add_row(f"[{colour}]{verdict.outcome}[/]", escape(verdict.name), escape(verdict.found))
+        table.add_row(f"[{colour}]{verdict.outcome}[/]", verdict.name, literally(verdict.found))
         if verdict.remedy:
-            table.add_row("", "", f"What to do: {escape(verdict.remedy)}")
+            table.add_row("", "", literally(f"What to do: {verdict.remedy}"))
     console.print(table, highlight=False)
     counts = {word: sum(one.outcome == word for one in found.verdicts) for word in COLOURS}
     console.print(", ".join(f"{count} {word}" for word, count in counts.items() if count), highlight=False)
+    if found.closing:
+        console.print(found.closing, highlight=False)

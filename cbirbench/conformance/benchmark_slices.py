@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cbirbench.conformance.benchmark_reading import ReadScan, scans_of, slices_of, sources_of
 from cbirbench.conformance.declarations import sent
 from cbirbench.conformance.subjects import Subject
-from cbirbench.conformance.verdicts import Beside, calling, demand
+from cbirbench.conformance.verdicts import Beside, demand
 from cbirbench.errors import CbirbenchError
-from cbirbench.interfaces import Source
-from cbirbench.slices import Slices
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LOWEST, HIGHEST = -4096, 32766
 """HU that a scan can hold: below, scanners pad at most to -3024 or so; above, only int16's own end."""
@@ -24,76 +27,15 @@ LEAST_TISSUE = 0.005
 """Least share of a scan's pixels that is soft tissue."""
 
 
-@dataclass(frozen=True)
-class _Read:
-    source: Source
-    slices: Slices
+CUT_OFF = 0.01
+"""Share of a scan's pixels at its very lowest or highest HU that only a window leaves there: air is noisy,
+and scanners cut at -1024 and 3071."""
+
+BODY = -300
+"""HU above which pixels are a body's: what they enclose, lungs and bowel gas, belongs to it."""
 
 
-def sources_of(subject: Subject, *, tell: bool = False) -> list[Source]:
-    """Its scans, asked for once.
-
-    Args:
-        subject: The benchmark.
-        tell: Whether what it raises is raised again; other checks say nothing of it.
-
-    Raises:
-        Beside: It has none to give.
-    """
-    benchmark = subject.one
-    if "sources" not in subject.kept:
-        try:
-            subject.kept["sources"] = list(calling(f"{subject.name}.sources", benchmark.sources))
-        except Exception as error:
-            subject.kept["sources"] = error
-    found = subject.kept["sources"]
-    if isinstance(found, Exception):
-        if tell:
-            raise found
-        raise Beside("Its scans cannot be listed: see sources.")
-    listed: list[Source] = found
-    return listed
-
-
-def _read(subject: Subject, *, tell: bool = False) -> list[_Read]:
-    """The first scans of each side with their slices, read once."""
-    every = sources_of(subject)
-    chosen = [
-        source
-        for side in ("gallery", "query")
-        for source in [one for one in every if one.split == side][: subject.scans]
-    ]
-    if not chosen:
-        raise Beside("It has no scans.")
-    if "read" not in subject.kept:
-        try:
-            subject.kept["read"] = [_Read(one, _slices(subject, subject.one, one)) for one in chosen]
-        except Exception as error:
-            subject.kept["read"] = error
-    found = subject.kept["read"]
-    if isinstance(found, Exception):
-        if tell:
-            raise found
-        raise Beside("Its scans cannot be read: see read.")
-    scans: list[_Read] = found
-    return scans
-
-
-def _slices(subject: Subject, benchmark: object, source: Source) -> Slices:
-    slices: Slices = calling(
-        f"{subject.name}.read({source.volume_id})",
-        lambda: benchmark.read(source),  # type: ignore[attr-defined]
-    )
-    demand(
-        isinstance(slices, Slices) and len(slices) > 0,
-        f"read gives {'no slices' if isinstance(slices, Slices) else type(slices).__name__} for "
-        f"{source.volume_id}.",
-        "Give cbirbench.slices.Slices with one slice at least, or raise a DataError that says why not.",
-    )
-    return slices
-
-
-def _told(subject: Subject, scans: Sequence[_Read]) -> str:
+def _told(subject: Subject, scans: Sequence[ReadScan]) -> str:
     """How much was read of how much there is."""
     count = sum(len(one.slices) for one in scans)
     return f"{count} slices of {len(scans)} of its {len(sources_of(subject))} scans"
@@ -101,7 +43,7 @@ def _told(subject: Subject, scans: Sequence[_Read]) -> str:
 
 def read(subject: Subject) -> str:
     """Slices say the scan and the patient of their source."""
-    scans = _read(subject, tell=True)
+    scans = scans_of(subject, tell=True)
     for one in scans:
         for item in one.slices:
             demand(
@@ -115,9 +57,9 @@ def read(subject: Subject) -> str:
 
 def slice_ids(subject: Subject) -> str:
     """No two slices share an id."""
-    scans = _read(subject)
+    scans = scans_of(subject)
     ids = [item.slice_id for one in scans for item in one.slices]
-    twice = sorted({one for one in ids if ids.count(one) > 1})
+    twice = sorted(one for one, times in Counter(ids).items() if times > 1)
     demand(
         not twice,
         f"{len(twice)} ids come in several scans, {twice[0] if twice else ''!r} for one.",
@@ -128,7 +70,7 @@ def slice_ids(subject: Subject) -> str:
 
 def positions(subject: Subject) -> str:
     """Each slice has a place of its own in its scan."""
-    scans = _read(subject)
+    scans = scans_of(subject)
     unplaced = 0
     for one in scans:
         places = [int(item.z_index) for item in one.slices]
@@ -144,8 +86,8 @@ def positions(subject: Subject) -> str:
 
 def hounsfield_units(subject: Subject) -> str:
     """Pixels are plausible HU, with soft tissue among them."""
-    scans = _read(subject)
-    lows, highs, tissue, airless = [], [], [], []
+    scans = scans_of(subject)
+    lows, highs, tissue, airless, cut = [], [], [], [], []
     remedy = (
         "Apply the file's rescale slope and intercept: slices carry HU, not stored values or grey values."
     )
@@ -156,6 +98,8 @@ def hounsfield_units(subject: Subject) -> str:
         tissue.append(float(((pixels > TISSUE[0]) & (pixels < TISSUE[1])).mean()))
         if not (pixels < AIR_BELOW).any():
             airless.append(one.source.volume_id)
+        ends = _cut_off(pixels)
+        cut += [f"{one.source.volume_id} at {ends}"] if ends else []
         demand(
             lows[-1] >= LOWEST and highs[-1] <= HIGHEST,
             f"{one.source.volume_id} has {lows[-1]} to {highs[-1]} HU.",
@@ -177,13 +121,30 @@ def hounsfield_units(subject: Subject) -> str:
             f"{one.source.volume_id} has nothing above {highs[-1]} HU: organs have 30 to 150.",
             remedy,
         )
+    demand(
+        not cut or subject.one.synthetic is True,
+        f"HU are cut off: {', '.join(cut[:3])}, where {100 * CUT_OFF:g} % of the pixels or more lie exactly.",
+        "Give HU as the scanner did: which of them are looked at is each extractor's own choice.",
+    )
     note = f"; no air in {', '.join(airless[:3])}" if airless else ""
+    note += f"; cut off: {', '.join(cut[:3])}" if cut else ""
     return f"{min(lows)} to {max(highs)} HU, {100 * min(tissue):.0f} % soft tissue at least{note}"
+
+
+def _cut_off(pixels: NDArray[np.int16]) -> str:
+    """The HU at which a window was put over them, for a verdict; empty where none was."""
+    low, high = int(pixels.min()), int(pixels.max())
+    ends = [
+        f"{end} HU"
+        for end, plausible in ((low, low <= -900), (high, high >= 3000))
+        if not plausible and (pixels == end).mean() >= CUT_OFF
+    ]
+    return " and ".join(ends)
 
 
 def masks(subject: Subject) -> str:
     """Where there are masks, a slice's label says whether it shows the target."""
-    scans = _read(subject)
+    scans = scans_of(subject)
     items = [item for one in scans for item in one.slices]
     demand(
         all(item.label in (0, 1) for item in items),
@@ -205,26 +166,36 @@ def masks(subject: Subject) -> str:
 
 
 def mask_alignment(subject: Subject) -> str:
-    """Masks lie on the body, not on the air around it."""
-    scans = _read(subject)
+    """Masks lie on the body, not on the air around it; air within, as lungs hold, is the body's."""
+    scans = scans_of(subject)
     items = [item for one in scans for item in one.slices if item.mask is not None and item.mask.any()]
     if not items:
         raise Beside("None of the slices read has a mask with anything in it.")
-    pixels = np.concatenate([item.hu[item.mask > 0] for item in items if item.mask is not None])
-    air = float((pixels < AIR_BELOW).mean())
-    everywhere = float(np.mean([(item.hu < AIR_BELOW).mean() for item in items]))
+    outside = [(item.hu < AIR_BELOW) & ~_body(item.hu) for item in items]
+    under = [air[item.mask > 0] for air, item in zip(outside, items, strict=True) if item.mask is not None]
+    air = float(np.concatenate(under).mean())
+    everywhere = float(np.mean([found.mean() for found in outside]))
     demand(
         everywhere == 0 or air <= max(0.5 * everywhere, 0.02) or everywhere > 0.98,
-        f"{100 * air:.0f} % of the masks' pixels are air, of the slices' {100 * everywhere:.0f} %: masks do "
-        "not lie on what they mark.",
+        f"{100 * air:.0f} % of the masks' pixels are air around the body, of the slices' "
+        f"{100 * everywhere:.0f} %: masks do not lie on what they mark.",
         "Bring image and mask into one orientation and onto one grid.",
     )
-    return f"{100 * air:.1f} % of the masks' pixels are air, of the slices' {100 * everywhere:.0f} %"
+    shares = f"{100 * air:.1f} % of the masks' pixels are air around the body, of the slices'"
+    return f"{shares} {100 * everywhere:.0f} %"
+
+
+def _body(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """The pixels of a body and of what it encloses; air that reaches the border is outside."""
+    from scipy.ndimage import binary_fill_holes
+
+    filled: NDArray[np.bool_] = binary_fill_holes(hu > BODY)
+    return filled
 
 
 def mask_values(subject: Subject) -> str:
     """The masks' values, and which of them have names."""
-    scans = _read(subject)
+    scans = scans_of(subject)
     found = sorted(
         {
             int(v)
@@ -245,7 +216,7 @@ def mask_values(subject: Subject) -> str:
 
 def read_again(subject: Subject) -> str:
     """A scan gives the same slices when it is read again, by another process too."""
-    scans = _read(subject)
+    scans = scans_of(subject)
     first = scans[0]
     there, source = sent((subject.one, first.source), "It, or its scans,")
     for what, benchmark, one in (
@@ -255,7 +226,7 @@ def read_again(subject: Subject) -> str:
         if what == "Read again":
             benchmark.sources()  # it may find its files by that
         try:
-            slices = _slices(subject, benchmark, one)
+            slices = slices_of(subject, benchmark, one)
         except CbirbenchError as error:
             raise type(error)(
                 f"{what}, {first.source.volume_id} fails: {error.problem}", error.remedy

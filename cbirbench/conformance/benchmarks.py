@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cbirbench import registry
+from cbirbench import plugin_facts, registry
 from cbirbench.conformance import benchmark_slices, declarations, imports
-from cbirbench.conformance.benchmark_slices import sources_of
+from cbirbench.conformance.benchmark_reading import ABSENCE, ABSENT, sources_of
 from cbirbench.conformance.declarations import sent
 from cbirbench.conformance.subjects import Subject
-from cbirbench.conformance.verdicts import Check, Fault, calling, demand
-from cbirbench.errors import CbirbenchError
-from cbirbench.explain.relax import RelaxOptions
+from cbirbench.conformance.verdicts import Beside, Check, Fault, calling, demand
 from cbirbench.interfaces import Options, Source
 from cbirbench.leakage import crossing_patients
-from cbirbench.settings import RunOptions, validated
+from cbirbench.settings import validated
 from cbirbench.store import as_json, key_of
 
 
 def synthetic(subject: Subject) -> str:
     """It says whether its scans were made by a program."""
-    stated = subject.one.synthetic
+    benchmark = subject.one
+    try:
+        stated = benchmark.synthetic
+    except ABSENCE as error:  # it may stand in a file beside the scans
+        raise Beside(f"{ABSENT} see sources.") from error
     demand(
         type(stated) is bool,
         f"synthetic is {stated!r}.",
@@ -68,21 +71,16 @@ def defaults(subject: Subject) -> str:
 
 def _options_types(name: str) -> dict[str, type[Options]]:
     """Whose options a name before the dot sets, by their own names; a family has several members."""
-    found: dict[str, type[Options]] = {"run": RunOptions, "relax": RelaxOptions}
-    if name in found:
-        return {name: found[name]}
-    found = {}
-    for kind in registry.GROUPS:
-        for plugin in registry.installed(kind):
-            if plugin.problem:
-                continue
-            try:
-                options_type = registry.load(plugin).options_type
-            except CbirbenchError:
-                continue
-            if name in (options_type.family, *plugin.names):
-                found[plugin.name] = options_type
-    return found
+    own = plugin_facts.own_options()
+    if name in own:
+        return {name: own[name]}
+    members = plugin_facts.families().get(name, ())
+    return {
+        plugin.name: registry.load(plugin).options_type
+        for kind in registry.GROUPS
+        for plugin in registry.installed(kind)
+        if {name, *members} & {*plugin.names} and not plugin_facts.import_problem(plugin)
+    }
 
 
 def sources(subject: Subject) -> str:
@@ -95,7 +93,7 @@ def sources(subject: Subject) -> str:
         "Sort what is listed from a folder: cbirbench.numeric_order.",
     )
     ids = [source.volume_id for source in first]
-    twice = sorted({one for one in ids if ids.count(one) > 1})
+    twice = sorted(one for one, times in Counter(ids).items() if times > 1)
     demand(
         not twice,
         f"{len(twice)} ids of scans come more than once, {twice[0] if twice else ''!r} for one.",

@@ -6,13 +6,15 @@ import inspect
 import io
 import json
 from multiprocessing.reduction import ForkingPickler
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from cbirbench import registry
 from cbirbench.conformance.subjects import Subject
 from cbirbench.conformance.verdicts import Fault, demand
 from cbirbench.interfaces import Located, Options
 from cbirbench.option_tables import option_rows
+from cbirbench.plugin_facts import own_options
 from cbirbench.settings import profile_values, validated
 from cbirbench.store import as_json
 
@@ -23,9 +25,6 @@ ARGUMENTS: dict[registry.Kind, dict[str, int]] = {
     "benchmark": {"sources": 0, "read": 1},
 }
 """How many arguments each method is called with."""
-
-OF_THE_COMMAND_LINE = ("run", "relax")
-"""Names before the dot of ``--set`` that are the run's own."""
 
 
 def interface(subject: Subject) -> str:
@@ -41,18 +40,28 @@ def interface(subject: Subject) -> str:
             f"It lacks the method {method}.",
             f"See cbirbench.interfaces.{subject.plugin.kind.capitalize()}.",
         )
-        assert function is not None
-        try:
-            inspect.signature(function).bind(None, *[None] * count)
-        except TypeError as error:
-            raise Fault(
-                f"{method} cannot be called with {count} arguments besides self: {error}.",
-                f"See cbirbench.interfaces.{subject.plugin.kind.capitalize()}.{method}.",
-            ) from error
-        except ValueError:  # written in another language: it has no signature to look at
-            continue
+        demand(
+            takes(subject.plugin_class, method, count),
+            f"{method} cannot be called with {count} arguments besides self.",
+            f"See cbirbench.interfaces.{subject.plugin.kind.capitalize()}.{method}.",
+        )
     registry.load(subject.plugin)
     return f"complete; written for interface version {subject.plugin_class.interface_version}"
+
+
+def takes(plugin_class: Any, method: str, count: int) -> bool:
+    """Whether a method of a class's instances can be called with so many arguments."""
+    function = getattr(plugin_class, method)
+    static = inspect.getattr_static(plugin_class, method)
+    bound = isinstance(static, staticmethod | classmethod) or inspect.ismethod(function)
+    itself = [] if bound else [None]
+    try:
+        inspect.signature(function).bind(*itself, *[None] * count)
+    except TypeError:
+        return False
+    except ValueError:  # written in another language: it has no signature to look at
+        return True
+    return True
 
 
 def made(subject: Subject) -> str:
@@ -85,10 +94,17 @@ def options(subject: Subject) -> str:
     unbounded = [
         name
         for name, info in options_type.model_fields.items()
-        if info.annotation in (int, float) and not info.metadata
+        if not info.metadata and _is_bare_number(info.annotation)
     ]
     note = f"; without bounds: {', '.join(unbounded)}" if unbounded else ""
     return f"{len(rows)} options, typed and described{note}" if rows else "no options"
+
+
+def _is_bare_number(annotation: Any) -> bool:
+    """Whether a type, or one that it may be besides None, is a number without bounds."""
+    if get_origin(annotation) in (Union, UnionType):
+        return any(_is_bare_number(part) for part in get_args(annotation))
+    return annotation in (int, float)
 
 
 def names(subject: Subject) -> str:
@@ -99,7 +115,7 @@ def names(subject: Subject) -> str:
 
     options_type: type[Options] = subject.plugin_class.options_type
     own = {*subject.plugin.names, *([options_type.family] if options_type.family else [])}
-    reserved = {*OF_THE_COMMAND_LINE, *(CONTROLS if subject.plugin.kind == "extractor" else ())}
+    reserved = {*own_options(), *(CONTROLS if subject.plugin.kind == "extractor" else ())}
     demand(
         not own & reserved,
         f"{sorted(own & reserved)} is cbirbench's own name.",

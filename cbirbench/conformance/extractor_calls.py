@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbirbench.conformance.making import flat_slices, made_slices, tissue_slices
+from cbirbench.conformance.making import flat_slices, made_slices, placed, tissue_slices
 from cbirbench.conformance.subjects import Subject
 from cbirbench.conformance.verdicts import Beside, calling
 from cbirbench.extraction import embed_slices, prepared
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TOLERANCE = 1e-4
-"""Most that embeddings of one slice may differ, as a share of the longest embedding: between batches of
-other sizes libraries add in another order, which moves float32 in the sixth or seventh digit, and deep
-networks carry that on. Batch statistics, or dropout left on, differ by a hundred times more."""
+"""Most that embeddings of one slice may differ, as a share of the spread between slices (see `difference`):
+between batches of other sizes libraries add in another order, which moves float32 in the sixth or seventh
+digit, and deep networks carry that on. Batch statistics, or dropout left on, differ a hundred times more."""
+
+FLOAT_ROUNDING = 1e-6
+"""What of a vector's length is float32's own rounding, whatever the spread."""
 
 GPU_TOLERANCE = 1e-2
 """The same between CPU and GPU, which resize, convolve and round otherwise."""
@@ -57,17 +60,17 @@ def usual(subject: Subject) -> tuple[Slices, NDArray[np.float32]]:
     Raises:
         Beside: They cannot be embedded, which the check `embeddings` tells of.
     """
-    if "usual" not in subject.kept:
+
+    def embedded() -> tuple[Slices, NDArray[np.float32]]:
         slices = made_slices(8)
-        extractor = subject.one
-        try:
-            subject.kept["usual"] = (slices, vectors_of(subject, slices, extractor))
-        except Exception:
-            subject.kept["usual"] = None
-    found: tuple[Slices, NDArray[np.float32]] | None = subject.kept["usual"]
-    if found is None:
-        raise Beside("It does not embed slices.")
-    return found
+        return slices, vectors_of(subject, slices)
+
+    try:
+        return subject.once("usual", embedded)
+    except Beside:
+        raise
+    except Exception as error:
+        raise Beside("It does not embed slices.") from error
 
 
 def raw_prepare(subject: Subject, extractor: Any, hu: Tensor) -> Tensor:
@@ -97,33 +100,35 @@ def hu_of(slices: Slices) -> Tensor:
 
 def sees_pixels(subject: Subject) -> None:
     """Raise `Beside` for an extractor that gives slices of one position one embedding whatever they show."""
-    if "blind" not in subject.kept:
-        various = Slices(
-            tuple(
-                item
-                for number, slices in enumerate(
-                    (flat_slices([-1000, 60, 900]), tissue_slices([-50, 60, 300]))
-                )
-                for item in (_renamed(one, number) for one in slices)
-            )
-        )
-        usual(subject)
-        vectors = vectors_of(subject, various)
-        subject.kept["blind"] = bool((vectors == vectors[0]).all())
-    if subject.kept["blind"]:
+    usual(subject)
+
+    def blind() -> bool:
+        various = [*flat_slices([-1000, 60, 900]), *tissue_slices([-50, 60, 300])]
+        vectors = vectors_of(subject, placed([item.hu for item in various]))
+        return bool((vectors == vectors[0]).all())
+
+    if subject.once("blind", blind):
         raise Beside("It sees no pixels: slices of one position have one embedding.")
 
 
-def _renamed(item: CTSlice, number: int) -> CTSlice:
-    from dataclasses import replace
+def difference(
+    one: NDArray[np.float32], other: NDArray[np.float32], among: NDArray[np.float32] | None = None
+) -> float:
+    """How far apart embeddings are, row by row: the most, as a share of the spread between slices.
 
-    return replace(item, slice_id=f"{number}_{item.slice_id}")
+    A share of their length would let anything pass beside a large part that all slices have in common.
 
-
-def difference(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """How far apart embeddings are, row by row: the most, as a share of the longest of them."""
+    Args:
+        one: Embeddings, shape ``(n, d)``.
+        other: What should be the same.
+        among: Embeddings of different slices, which say what the spread is: how far the one furthest from
+            their mean lies from it. By default `one`.
+    """
     if one.shape != other.shape:
         return float("inf")
-    away = np.linalg.norm(one.astype(np.float64) - other, axis=1).max()
-    longest = np.linalg.norm(one.astype(np.float64), axis=1).max()
-    return 0.0 if away == 0 else float(away / longest) if longest else float("inf")
+    slices = (one if among is None else among).astype(np.float64)
+    spread = np.linalg.norm(slices - slices.mean(axis=0), axis=1).max()
+    lengths = np.linalg.norm(one.astype(np.float64), axis=1)
+    away = np.linalg.norm(one.astype(np.float64) - other, axis=1) - FLOAT_ROUNDING * lengths
+    most = max(0.0, float(away.max()))
+    return 0.0 if most == 0 else most / float(spread) if spread else float("inf")

@@ -20,6 +20,9 @@ from cbirbench.conformance.verdicts import Beside, Fault, demand
 NEARLY_NOTHING = 0.05
 """Most that air may be of an image's range: 60 HU of a window of 1200 HU."""
 
+BELOW_ALL = -3024
+"""HU below all tissue and air; scanners pad with as little at most."""
+
 SEEN = 1e-3
 """Least that 40 HU must change an image, on average over a body: less is lost among float32's and a resize's
 rounding in any network. In a window of 4096 HU, all that CT has, they are .01."""
@@ -32,13 +35,20 @@ def air(subject: Subject) -> str:
     sees_pixels(subject)
     images = images_of(subject, flat_slices([-1000, -1024]).items)
     brightest = float(images.max())
+    if brightest <= NEARLY_NOTHING:
+        return f"-1000 and -1024 HU give {brightest:.3g} at most"
+    below = float(images_of(subject, flat_slices([BELOW_ALL]).items).max())
     demand(
-        brightest <= NEARLY_NOTHING,
-        f"A slice of air (-1000 HU) has images of up to {brightest:.3g}.",
+        below <= NEARLY_NOTHING,
+        f"A slice of air (-1000 HU) has images of up to {brightest:.3g}, and one of {BELOW_ALL} HU, below "
+        f"everything that scanners give, of up to {below:.3g}.",
         "0 means 'nothing here', and a mask multiplies by it: let the window's lower end become 0, and "
         "normalise in embed.",
     )
-    return f"-1000 and -1024 HU give {brightest:.3g} at most"
+    return (
+        f"-1000 HU give {brightest:.3g}, {BELOW_ALL} HU {below:.3g}: its window starts below air, and what a "
+        "mask hides is darker than air"
+    )
 
 
 def extreme_hu(subject: Subject) -> str:
@@ -77,14 +87,16 @@ def contrast(subject: Subject) -> str:
     change = _change(subject, 60)
     if change >= SEEN:
         return f"{STEP} HU around 60 HU change images by {change:.2g} on average"
-    elsewhere = [at for at in range(-900, 900, STEP) if _change(subject, at) >= SEEN]
-    # A clip of grey values in 0..1 or 0..255 shows nothing below 0 HU.
-    if elsewhere and min(elsewhere) < -STEP:
+    shown = [at for at in range(-900, 3000, STEP) if _change(subject, at) >= SEEN]
+    # A clip of grey values in 0..1 or 0..255 shows nothing else; any other window is somebody's choice.
+    if shown and not (min(shown) - STEP // 2 >= -STEP and max(shown) + STEP // 2 <= 255 + STEP):
         raise Beside(
-            f"Its window leaves soft tissue out: it shows HU from about {min(elsewhere)} to {max(elsewhere)}."
+            f"Its window leaves soft tissue out: it shows HU from about {min(shown)} to {max(shown)}."
         )
+    what = f"it shows HU from about {min(shown)} to {max(shown)}" if shown else "it shows no HU"
     raise Fault(
-        f"{STEP} HU around 60 HU change images by {change:.2g} on average: soft tissue looks all the same.",
+        f"{STEP} HU around 60 HU change images by {change:.2g} on average: soft tissue looks all the same, "
+        f"{what}.",
         "prepare is given HU, about -1024 to 3071, not grey values in 0..1: window them, "
         "cbirbench.windows.apply_window.",
     )

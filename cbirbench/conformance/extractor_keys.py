@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from cbirbench import keys
+from cbirbench.conformance import fresh_process
 from cbirbench.conformance.declarations import fingerprint_of
 from cbirbench.conformance.extractor_calls import usual, vectors_of
-from cbirbench.conformance.imports import fresh
+from cbirbench.conformance.opened_files import opened_files
 from cbirbench.conformance.option_values import another
 from cbirbench.conformance.subjects import Subject
-from cbirbench.conformance.verdicts import Beside, demand
+from cbirbench.conformance.verdicts import Beside, Fault, demand
 from cbirbench.errors import CbirbenchError
-from cbirbench.interfaces import Options, Trainable
+from cbirbench.interfaces import Context, Options, Trainable
+from cbirbench.option_tables import declared
 from cbirbench.plan import Contender
 from cbirbench.store import key_of
 
@@ -22,12 +27,23 @@ from cbirbench.store import key_of
 def fingerprint(subject: Subject) -> str:
     """Its fingerprint is JSON, the same for every instance, and embedding does not change it."""
     first = fingerprint_of(subject.one, subject)
-    second = subject.make()
+    with opened_files() as files:
+        second = subject.make()
     other = fingerprint_of(second, subject)
     demand(
         other == first,
         f"Two instances with the same options have different fingerprints{_where(first, other)}.",
         "Name what changes the output, and nothing that differs between instances: no time, no id().",
+    )
+    held = {} if first else dict(_held(second))
+    # What the code itself computes, a bank of filters say, is decided by source, options and versions.
+    learned = [name for name, is_network in held.items() if is_network or files]
+    demand(
+        not learned,
+        f"It holds weights ({', '.join(learned[:3])})"
+        + (f", reads {files[0]}" if files else "")
+        + ", and its fingerprint is empty: what was cached with other weights would be used.",
+        "Name them: return {'weights': SHA-256 of the file}, or the seed that they were drawn with.",
     )
     slices, _ = usual(subject)
     vectors_of(subject, slices, second)
@@ -36,16 +52,56 @@ def fingerprint(subject: Subject) -> str:
         f"Embedding changes the fingerprint{_where(first, fingerprint_of(second, subject))}.",
         "Work it out once, when the extractor is made.",
     )
-    return f"{len(first)} entries, the same for two instances and after embedding"
+    note = f"; {', '.join(held)} must follow from code and options alone" if held else ""
+    return f"{len(first)} entries, the same for two instances and after embedding{note}"
+
+
+def _held(instance: Any) -> Iterator[tuple[str, bool]]:
+    """Attributes that hold tensors, in containers or attributes of theirs too, and whether in a network."""
+    import torch
+
+    def tensors(value: Any, deeper: int) -> Iterator[bool]:
+        if isinstance(value, torch.nn.Module):
+            yield from (True for _ in (*value.parameters(), *value.buffers()))
+        elif isinstance(value, torch.Tensor):
+            yield isinstance(value, torch.nn.Parameter)
+        elif deeper:
+            for part in parts_of(value):
+                yield from tensors(part, deeper - 1)
+
+    def parts_of(value: Any) -> Iterable[Any]:
+        if isinstance(value, dict):
+            return value.values()
+        if isinstance(value, list | tuple):
+            return value
+        no_plugin_s = isinstance(value, type | ModuleType | Options | Context)
+        return () if no_plugin_s else getattr(value, "__dict__", {}).values()
+
+    if isinstance(instance, torch.nn.Module) and any(tensors(instance, 0)):
+        yield "itself, a torch.nn.Module", True
+    for name, value in getattr(instance, "__dict__", {}).items():
+        if found := list(tensors(value, 2)):
+            yield name, any(found)
 
 
 def fingerprint_elsewhere(subject: Subject) -> str:
     """Another process has the same fingerprint, or nothing cached would be found again."""
     here = fingerprint_of(subject.one, subject)
-    found = fresh(subject)
+    make = {
+        "plugin": asdict(subject.plugin),
+        "options": subject.options.model_dump(mode="json"),
+        "assignments": [str(one) for one in subject.assignments],
+    }
+    try:
+        found = fresh_process.fingerprint_there(make)
+    except (ChildProcessError, TimeoutError) as error:
+        raise Fault(
+            f"A fresh Python that makes it does not come back: {error}.",
+            "Making it must end: fetch weights beforehand, and say in a MissingError how.",
+        ) from error
     demand(
         "fingerprint" in found,
-        f"In a fresh Python it cannot be made with the same options: {found.get('fingerprint_failure')}.",
+        f"In a fresh Python it cannot be made with the same options: {found.get('failure')}.",
         "Keep nothing in global variables that making it relies on.",
     )
     there = found["fingerprint"]
@@ -132,8 +188,7 @@ def options_beside_results(subject: Subject) -> str:
 
 def shapes_results(options_type: type[Options], name: str) -> bool:
     """Whether an option is declared as one that can change a number."""
-    extra = options_type.model_fields[name].json_schema_extra
-    return not (isinstance(extra, dict) and extra.get("result") is False)
+    return bool(declared(options_type.model_fields[name]).get("result", True))
 
 
 def _key(subject: Subject, options: Options, extractor: Any) -> str:

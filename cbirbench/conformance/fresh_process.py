@@ -1,13 +1,15 @@
-"""What a fresh Python does with a plugin: it imports its module under watch, and gives its fingerprint.
+"""What a fresh Python does with a plugin: it imports its module under watch, or gives its fingerprint.
 
 ``python -m cbirbench.conformance.fresh_process`` reads what to do from standard input and prints one line of
-JSON after `MARK`. Nothing but the standard library is imported at its top, so that what importing a plugin
-loads is the plugin's doing.
+JSON after `MARK`. Nothing but the standard library is imported at its top, and numpy before a plugin, so that
+what else importing it loads is the plugin's doing.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.abc
+import importlib.util
 import json
 import os
 import socket
@@ -15,39 +17,59 @@ import subprocess
 import sys
 import time
 from functools import cache
+from importlib.machinery import ModuleSpec
 from typing import Any, NoReturn
 
 MARK = "CBIRBENCH-CONFORMANCE "
 
 SECONDS = 120
-"""How long a fresh Python may take; importing torch takes a few."""
+"""How long an import may take; importing torch takes a few."""
+
+SECONDS_TO_MAKE = 900
+"""How long making a plugin may take as well: some read gigabytes of weights."""
 
 
-def ask(module: str, make: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What a fresh Python, whose texts hash otherwise, finds when it imports a module.
-
-    Args:
-        module: The module.
-        make: What of it to make then, to give its fingerprint: see `_fingerprint`.
+def imported(module: str) -> dict[str, Any]:
+    """What a fresh Python finds when it imports a module.
 
     Returns:
         ``loaded``, the packages that importing it loads; ``tried``, the addresses that it tried to reach;
-        ``seconds``; ``failure``, what it raised; and, where something was to be made, ``fingerprint``, or
-        ``fingerprint_failure``.
+        ``changed``, the global state that it changes; ``seconds``; ``failure``, what it raised.
 
     Raises:
         ChildProcessError: It ended without an answer; the message holds what it said last.
-        TimeoutError: It did not end.
+        TimeoutError: It did not end within `SECONDS`.
     """
+    return _ask({"module": module}, SECONDS)
+
+
+def fingerprint_there(make: dict[str, Any]) -> dict[str, Any]:
+    """The fingerprint of an extractor that is made in a fresh Python, whose texts hash otherwise.
+
+    Args:
+        make: Its ``plugin``, its ``options`` and the user's ``assignments``.
+
+    Returns:
+        ``fingerprint``, or ``failure``.
+
+    Raises:
+        ChildProcessError: It ended without an answer; the message holds what it said last.
+        TimeoutError: It did not end within `SECONDS_TO_MAKE`.
+    """
+    return _ask({"make": make}, SECONDS_TO_MAKE)
+
+
+def _ask(request: dict[str, Any], seconds: float) -> dict[str, Any]:
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109
-    answer: dict[str, Any] = json.loads(_answer(json.dumps({"module": module, "make": make}), paths))
+    answer: dict[str, Any] = json.loads(_answer(json.dumps(request), paths, seconds))
     return answer
 
 
 @cache
-def _answer(request: str, paths: str) -> str:
+def _answer(request: str, paths: str, seconds: float) -> str:
     environment = {**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": "4711"}
-    command = [sys.executable, "-m", "cbirbench.conformance.fresh_process"]
+    # Without -P the current folder would come first, and a file there hide a module.
+    command = [sys.executable, "-P", "-m", "cbirbench.conformance.fresh_process"]
     try:
         done = subprocess.run(  # noqa: S603
             command,
@@ -55,11 +77,11 @@ def _answer(request: str, paths: str) -> str:
             capture_output=True,
             text=True,
             env=environment,
-            timeout=SECONDS,
+            timeout=seconds,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise TimeoutError(f"a fresh Python did not end within {SECONDS} s") from error
+        raise TimeoutError(f"it did not end within {seconds:g} s") from error
     answers = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
     if not answers:
         said = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
@@ -86,6 +108,7 @@ def _import_watched(module: str) -> dict[str, Any]:
     before = {name: getattr(socket, name) for name in blocked}
     for name, value in blocked.items():
         setattr(socket, name, value)
+    state = _States()
     start = time.perf_counter()
     failure = ""
     try:
@@ -96,14 +119,52 @@ def _import_watched(module: str) -> dict[str, Any]:
     for name, value in before.items():
         setattr(socket, name, value)
     loaded = sorted({name.partition(".")[0] for name in sys.modules})
-    return {"tried": tried, "loaded": loaded, "seconds": seconds, "failure": failure}
+    return {
+        "tried": tried,
+        "loaded": loaded,
+        "changed": state.changed(),
+        "seconds": seconds,
+        "failure": failure,
+    }
+
+
+class _States(importlib.abc.MetaPathFinder):
+    """Global state as it is now, and torch's as it is when torch has just been imported."""
+
+    def __init__(self) -> None:
+        from cbirbench.conformance import states
+
+        self.states = states
+        self.before = states.states()
+        sys.meta_path.insert(0, self)
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        """Find torch as Python does, and look at its state once it is imported."""
+        if name != "torch":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        loader: Any = spec.loader if spec else None
+        if loader is not None:
+            execute = loader.exec_module
+
+            def executed(module: Any) -> None:
+                execute(module)
+                self.before = {**self.states.states(), **self.before}
+
+            loader.exec_module = executed
+        return spec
+
+    def changed(self) -> list[str]:
+        """What of it is no longer as it was."""
+        return list(self.states.changed(self.before))
 
 
 def _fingerprint(given: dict[str, Any]) -> dict[str, Any]:
     """Make an extractor as another process did, and give its fingerprint.
 
     Args:
-        given: Its ``plugin``, its ``options`` and the user's ``assignments``.
+        given: See `fingerprint_there`.
     """
     from cbirbench import registry
     from cbirbench.conformance.declarations import fingerprint_of
@@ -116,13 +177,11 @@ def _fingerprint(given: dict[str, Any]) -> dict[str, Any]:
         options = loaded.options_type.model_validate(given["options"])
         subject = Subject(plugin, loaded, options, parse_assignments(given["assignments"]))
         return {"fingerprint": fingerprint_of(subject.make(), subject)}
-    except Exception as error:
-        return {"fingerprint_failure": f"{type(error).__name__}: {error}"}
+    except (Exception, SystemExit) as error:
+        return {"failure": f"{type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":
     request = json.load(sys.stdin)
-    found = _import_watched(request["module"])
-    if request["make"] and not found["failure"]:
-        found |= _fingerprint(request["make"])
+    found = _fingerprint(request["make"]) if "make" in request else _import_watched(request["module"])
     sys.stdout.write(f"\n{MARK}{json.dumps(found)}\n")

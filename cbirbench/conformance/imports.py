@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
-from cbirbench.conformance.fresh_process import ask
+from cbirbench.conformance import fresh_process
 from cbirbench.conformance.subjects import Subject
-from cbirbench.conformance.verdicts import Fault, demand
+from cbirbench.conformance.verdicts import Beside, Fault, demand
 
 HEAVY = frozenset(
     {
@@ -55,22 +54,22 @@ ALLOWED = {"extractor": {"torch"}, "augmentation": {"torch"}, "metric": set[str]
 benchmarks are not, and the processes that read a benchmark's scans import its module anew, each of them."""
 
 
-def fresh(subject: Subject) -> dict[str, Any]:
-    """What a fresh Python finds when it imports the module, and an extractor's fingerprint there.
+def _imported(subject: Subject) -> dict[str, Any]:
+    """What a fresh Python finds when it imports the module.
 
     Raises:
-        Fault: It cannot be imported there.
+        Beside: It cannot be imported there, which the check `light_import` tells of.
     """
-    module = subject.plugin.value.partition(":")[0]
-    make = None
-    if subject.plugin.kind == "extractor":
-        make = {
-            "plugin": asdict(subject.plugin),
-            "options": subject.options.model_dump(mode="json"),
-            "assignments": [str(one) for one in subject.assignments],
-        }
     try:
-        found = ask(module, make)
+        return subject.once("import", lambda: _import(subject))
+    except Fault as fault:
+        raise Beside("It cannot be imported in a fresh Python: see light-import.") from fault
+
+
+def _import(subject: Subject) -> dict[str, Any]:
+    module = subject.plugin.value.partition(":")[0]
+    try:
+        found = fresh_process.imported(module)
     except (ChildProcessError, TimeoutError) as error:
         raise Fault(
             f"A fresh Python that imports {module} does not come back: {error}.",
@@ -86,7 +85,7 @@ def fresh(subject: Subject) -> dict[str, Any]:
 
 def light_import(subject: Subject) -> str:
     """Importing its module loads no heavy package."""
-    found = fresh(subject)
+    found = subject.once("import", lambda: _import(subject))
     heavy = sorted(set(found["loaded"]) & (HEAVY - ALLOWED[subject.plugin.kind]))
     demand(
         not heavy,
@@ -98,7 +97,7 @@ def light_import(subject: Subject) -> str:
 
 def offline_import(subject: Subject) -> str:
     """Importing its module asks nothing of the network."""
-    tried = fresh(subject)["tried"]
+    tried = _imported(subject)["tried"]
     demand(
         not tried,
         f"Importing its module tried to reach the network, {len(tried)} times: {tried[0] if tried else ''}.",
@@ -107,4 +106,15 @@ def offline_import(subject: Subject) -> str:
     return "no network"
 
 
-CHECKS = (light_import, offline_import)
+def quiet_import(subject: Subject) -> str:
+    """Importing its module leaves random generators and settings of torch and numpy as they were."""
+    changed = _imported(subject)["changed"]
+    demand(
+        not changed,
+        f"Importing its module changes {' and '.join(changed)}.",
+        "Other plugins run in the same process: set nothing at the top of a module, and draw nothing there.",
+    )
+    return "random generators and settings as before"
+
+
+CHECKS = (light_import, offline_import, quiet_import)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cbirbench import registry
 from cbirbench.conformance import augmentations, benchmarks, extractors, metrics
+from cbirbench.conformance.benchmark_reading import ABSENT
 from cbirbench.conformance.subjects import Subject, small_settings, subject_of
 from cbirbench.conformance.verdicts import Check, Verdict, judged, told
 from cbirbench.errors import CbirbenchError, UsageError
@@ -38,41 +39,18 @@ class Inspection:
         plugin: What was checked.
         verdicts: One a check, in order; the first alone where it cannot be loaded.
         notes: What else is to be said, of options without effect for instance.
+        closing: What the verdicts leave open, as the last line; empty where nothing.
     """
 
     plugin: Plugin
     verdicts: Sequence[Verdict]
     notes: Sequence[str] = ()
+    closing: str = ""
 
     @property
     def passed(self) -> bool:
         """Whether no check failed."""
         return not any(verdict.outcome == "failed" for verdict in self.verdicts)
-
-
-def plugin_called(name: str, kind: Kind | None = None) -> Plugin:
-    """The one plugin of a name, of whatever kind unless that is said, usable or not.
-
-    Raises:
-        UsageError: There is none, or there are several of different kinds.
-    """
-    kinds = list(registry.GROUPS) if kind is None else [kind]
-    found = {
-        one: plugin for one in kinds for plugin in reversed(registry.installed(one)) if name in plugin.names
-    }
-    if len(found) > 1:
-        raise UsageError(
-            f"There are several plugins called {name!r}: {', '.join(found)}.",
-            f"Say which is meant: --kind {next(iter(found))}",
-        )
-    if found:
-        return next(iter(found.values()))
-    known = sorted({other for one in kinds for plugin in registry.installed(one) for other in plugin.names})
-    raise UsageError(
-        f"There is no {kind or 'plugin'} called {name!r}.",
-        f"{registry.nearest(name, known)}`cbirbench plugins list` lists what is installed. If a package "
-        "brings it, install that into this environment: pip install PACKAGE",
-    )
 
 
 def inspect(
@@ -106,7 +84,9 @@ def inspect(
             advance(1)
     if plugin.kind == "metric":
         verdicts.append(HAND_CASES)
-    return Inspection(plugin, verdicts, leftovers(subject.settings, subject.assignments))
+    absent = any(one.outcome == "skipped" and one.found.startswith(ABSENT) for one in verdicts)
+    closing = "Its scans are not here: only what it declares was checked." if absent else ""
+    return Inspection(plugin, verdicts, leftovers(subject.settings, subject.assignments), closing)
 
 
 def _subject(plugin: Plugin, texts: Sequence[str], data: Path | None, scans: int) -> Subject | Verdict:

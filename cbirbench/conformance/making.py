@@ -8,8 +8,8 @@ import numpy as np
 
 from cbirbench.slices import CTSlice, Slices
 
-AIR, FAT, SOFT_TISSUE, ORGAN, BONE = -1000, -100, 45, 110, 600
-"""Typical HU of what `made_slices` draws."""
+AIR, FAT, SOFT_TISSUE, ORGAN, BONE, METAL = -1000, -100, 45, 110, 600, 3071
+"""Typical HU of what is drawn."""
 
 PER_VOLUME = 4
 
@@ -65,10 +65,15 @@ def flat_slices(values: Sequence[int], *, side: int = 96) -> Slices:
 
 
 def tissue_slices(values: Sequence[int], *, side: int = 96) -> Slices:
-    """A disc of each of these HU in air, all from the middle of their scans, without noise."""
+    """A disc of each of these HU in air, all from the middle of their scans, without noise.
+
+    In the middle of each disc lies a little metal: air and metal are every slice's lowest and highest HU, so
+    that scaling each image by its own range shows the disc as it is.
+    """
     rows, columns = np.mgrid[:side, :side] - (side - 1) / 2
-    inside = rows**2 + columns**2 < (0.4 * side) ** 2
-    return placed([np.where(inside, value, AIR).astype(np.int16) for value in values])
+    away = rows**2 + columns**2
+    inside, metal = away < (0.4 * side) ** 2, away < (0.05 * side) ** 2
+    return placed([np.where(metal, METAL, np.where(inside, value, AIR)).astype(np.int16) for value in values])
 
 
 def placed(images: Sequence[np.ndarray[tuple[int, ...], np.dtype[np.int16]]]) -> Slices:

@@ -26,8 +26,11 @@ BEYOND = 20
 MOST_PIXELS = 512 * 512
 
 
-def usual_evidence(subject: Subject) -> Evidence:
-    """Evidence of some queries in a gallery deep enough, every time anew."""
+def usual_evidence(subject: Subject, *, seed: int = 11) -> Evidence:
+    """Evidence of some queries in a gallery deep enough, made anew each time.
+
+    Another seed has another gallery, and other neighbours, embeddings and maps of the same queries.
+    """
     metric = subject.one
     asked = getattr(metric, "depth", 0)
     size = (asked if type(asked) is int and 0 <= asked <= 10**6 else 0) + BEYOND
@@ -35,7 +38,7 @@ def usual_evidence(subject: Subject) -> Evidence:
     # A metric may look at so many pixels as it does at neighbours.
     pixels = min(MOST_PIXELS, max(48 * 40, 4 * k if isinstance(k, int) else 0))
     rows = math.ceil(math.sqrt(pixels))
-    generator = np.random.default_rng(11)
+    generator = np.random.default_rng(seed)
     masks = []
     for query in range(QUERIES):
         mask = np.zeros((rows, rows - query % 3), np.bool_)
@@ -82,6 +85,11 @@ def same(one: Any, other: Any) -> bool:
     )
 
 
+def close(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    """Whether values are the same but for rounding: a sum over a matrix has another order than over a row."""
+    return bool(np.allclose(one, other, rtol=1e-5, atol=1e-7, equal_nan=True))
+
+
 def range_of(found: NDArray[np.float64]) -> str:
     """The lowest and highest value that is defined, for a verdict."""
     defined = found[~np.isnan(found)]
@@ -90,5 +98,21 @@ def range_of(found: NDArray[np.float64]) -> str:
 
 def shortened(found: NDArray[np.float64]) -> str:
     """The first few values, for a verdict."""
-    shown = ", ".join(f"{value:.3g}" for value in np.asarray(found, np.float64).ravel()[:4])
+    return _shortened(found, 3)
+
+
+def _shortened(found: NDArray[np.float64], digits: int) -> str:
+    shown = ", ".join(f"{value:.{digits}g}" for value in np.asarray(found, np.float64).ravel()[:4])
     return f"{shown}, ..." if np.size(found) > 4 else shown
+
+
+def told_apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[str, str]:
+    """The first few of two series of values, from the first that differ, with digits enough to differ."""
+    differing = np.flatnonzero(~np.isclose(one, other, rtol=1e-5, atol=1e-7, equal_nan=True))
+    start = int(differing[0]) if len(differing) and differing[0] >= 4 else 0
+    texts = ("", "")
+    for digits in (3, 6, 9, 17):
+        texts = (_shortened(one[start:], digits), _shortened(other[start:], digits))
+        if texts[0] != texts[1]:
+            break
+    return texts

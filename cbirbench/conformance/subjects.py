@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cbirbench import registry
 from cbirbench.conformance.verdicts import Beside, calling
@@ -14,6 +13,8 @@ from cbirbench.datasets.phantom import Phantom
 from cbirbench.interfaces import Augmentation, Context, Options
 from cbirbench.registry import Kind, Plugin
 from cbirbench.settings import Assignment, Settings, parse_assignments
+
+Found = TypeVar("Found")
 
 
 @dataclass
@@ -26,7 +27,6 @@ class Subject:
         options: What it is made with.
         assignments: The user's options, of this plugin and of augmentations that it asks for.
         scans: How many scans of each side of a benchmark are read.
-        kept: What checks found out that others want too.
     """
 
     plugin: Plugin
@@ -35,7 +35,7 @@ class Subject:
     assignments: Sequence[Assignment] = ()
     scans: int = 2
     settings: Settings = field(init=False)
-    kept: dict[str, Any] = field(default_factory=dict)
+    _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.settings = small_settings(self.assignments)
@@ -59,12 +59,22 @@ class Subject:
         arguments = (chosen, self.context(device)) if self.plugin.kind == "extractor" else (chosen,)
         return calling(f"{self.name}(options)", lambda: self.plugin_class(*arguments))
 
-    @cached_property
-    def _first(self) -> Any:
-        try:
-            return self.make()
-        except Exception as error:  # kept: it is not tried again for each check
-            return _NotMade(error)
+    def once(self, key: str, make: Callable[[], Found]) -> Found:
+        """What one check finds out and others want too. A failure is kept as well, and raised each time.
+
+        Args:
+            key: Says what it is.
+            make: Finds it out, when it is first asked for.
+        """
+        if key not in self._kept:
+            try:
+                self._kept[key] = make()
+            except Exception as error:
+                self._kept[key] = _Raised(error)
+        found: Found | _Raised = self._kept[key]
+        if isinstance(found, _Raised):
+            raise found.error
+        return found
 
     def made(self) -> Any:
         """The instance that checks share, where it can be made.
@@ -73,9 +83,7 @@ class Subject:
             Fault: As `make`.
             CbirbenchError: As `make`.
         """
-        if isinstance(self._first, _NotMade):
-            raise self._first.error
-        return self._first
+        return self.once("made", self.make)
 
     @property
     def one(self) -> Any:
@@ -84,9 +92,10 @@ class Subject:
         Raises:
             Beside: It cannot be made.
         """
-        if isinstance(self._first, _NotMade):
-            raise Beside("It could not be made.")
-        return self._first
+        try:
+            return self.made()
+        except Exception as error:
+            raise Beside("It could not be made.") from error
 
     def context(self, device: str) -> Context:
         """What an extractor is given besides its options."""
@@ -100,7 +109,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class _NotMade:
+class _Raised:
     error: Exception
 
 

@@ -74,39 +74,28 @@ def _gallery(subject: Subject) -> tuple[Slices, int]:
     extractor = subject.one
     if not isinstance(extractor, Trainable):
         raise Beside("It is not trained (it is not Trainable).")
-    if "gallery" not in subject.kept:
-        refused = ""
-        for size in GALLERY_SIZES:
-            try:
-                views = calling(f"{subject.name}.training_views", partial(extractor.training_views, size))
-            except UsageError as error:
-                refused = error.problem
-                continue
-            subject.kept["gallery"] = (made_slices(size, side=64), views)
-            break
-        else:
-            raise Fault(
-                f"training_views takes none of {GALLERY_SIZES} slices: {refused}",
-                "Set smaller options: --set NAME.batch_size=8, for instance.",
-            )
-    found: tuple[Slices, int] = subject.kept["gallery"]
-    return found
+    return subject.once("gallery", partial(_smallest_gallery, subject, extractor))
+
+
+def _smallest_gallery(subject: Subject, extractor: Trainable) -> tuple[Slices, int]:
+    refused = ""
+    for size in GALLERY_SIZES:
+        try:
+            views = calling(f"{subject.name}.training_views", partial(extractor.training_views, size))
+        except UsageError as error:
+            refused = error.problem
+            continue
+        return made_slices(size, side=64), views
+    raise Fault(
+        f"training_views takes none of {GALLERY_SIZES} slices: {refused}",
+        "Set smaller options: --set NAME.batch_size=8, for instance.",
+    )
 
 
 def _fit(subject: Subject, which: str) -> _Fit:
     """One of the trainings that checks compare: `plain`, `again`, `other labels` and `watched`."""
     slices, _ = _gallery(subject)
-    name = f"fit {which}"
-    if name not in subject.kept:
-        try:
-            subject.kept[name] = _trained(subject, slices, which)
-        except Exception as error:
-            subject.kept[name] = error
-    found = subject.kept[name]
-    if isinstance(found, Exception):
-        raise found
-    fit: _Fit = found
-    return fit
+    return subject.once(f"fit {which}", partial(_trained, subject, slices, which))
 
 
 def _trained(subject: Subject, slices: Slices, which: str) -> _Fit:

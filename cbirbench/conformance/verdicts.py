@@ -10,8 +10,12 @@ from typing import Any, Literal, Protocol
 
 from cbirbench.conformance.states import restored
 from cbirbench.errors import CbirbenchError
+from cbirbench.extraction import REPORT
 
 Outcome = Literal["passed", "failed", "skipped"]
+
+CLASH = "uninstall one of them"
+"""How `cbirbench.registry` ends what it says of two packages with one name."""
 
 
 class Check(Protocol):
@@ -32,7 +36,7 @@ class Verdict:
         name: The check, ``batch-size``.
         outcome: ``passed``, ``failed``, or ``skipped`` where it does not apply.
         found: What was found, with numbers.
-        remedy: What the plugin's author can do; empty unless it failed.
+        remedy: What can be done; empty unless it failed, or lacks data.
     """
 
     name: str
@@ -60,7 +64,16 @@ class Fault(Exception):  # noqa: N818 - what a check comes to, no error of ours
 
 
 class Beside(Exception):  # noqa: N818
-    """A check does not apply to this plugin, or not here."""
+    """A check does not apply to this plugin, or not here.
+
+    Args:
+        reason: Why.
+        remedy: What can be done about it; empty where nothing need be.
+    """
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(reason)
+        self.remedy = remedy
 
 
 def demand(holds: bool, found: str, remedy: str) -> None:
@@ -76,7 +89,7 @@ def judged(check: Check, subject: Any) -> Verdict:
         with restored():  # what a plugin does to global state must not reach the next check
             return Verdict(name, "passed", check(subject))
     except Beside as reason:
-        return Verdict(name, "skipped", str(reason))
+        return Verdict(name, "skipped", str(reason), reason.remedy)
     except Fault as fault:
         return Verdict(name, "failed", fault.found, fault.remedy)
     except CbirbenchError as error:
@@ -89,9 +102,12 @@ def told(name: str, error: CbirbenchError) -> Verdict:
     """The verdict that one of our own errors comes to: the plugin's words, and the place it came from."""
     at = f" (at {place})" if error.__cause__ is not None and (place := _place(error.__cause__)) else ""
     # Advice for users of a plugin is none for its author.
-    meant_for_users = error.remedy.startswith(("Report it", "Reinstall or update"))
+    meant_for_users = error.remedy == REPORT or error.remedy.startswith("Reinstall or update")
     remedy = "Mend it in the plugin." if meant_for_users or not error.remedy else error.remedy
-    return Verdict(name, "failed", f"{error.problem.rstrip('.')}{at}.", remedy)
+    problem = error.problem.rstrip(".")
+    if problem.endswith(CLASH):  # two packages, and nothing in either is to be mended
+        problem, remedy = problem.removesuffix(CLASH).rstrip(": "), f"{CLASH.capitalize()}."
+    return Verdict(name, "failed", f"{problem}{at}.", remedy)
 
 
 def calling(step: str, call: Callable[[], Any]) -> Any:
@@ -118,5 +134,11 @@ def _described(error: BaseException) -> str:
 
 def _place(error: BaseException) -> str:
     """File and line that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, SyntaxError):
+        return ""  # it says so itself
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "importlib" not in frame.filename  # which looked for it
+    ]
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

@@ -26,11 +26,15 @@ def _leakage(found: Mapping[str, Any]) -> list[str]:
     texts = leakage_warnings(found)
     looked = [
         "the images",
-        *(f"{name}'s embeddings" for name, by in found["by_embedding"].items() if by["judged"]),
+        *(
+            f"{name}'s embeddings"
+            for name, by in found["by_embedding"].items()
+            if by["judged"] and not by["queries"]
+        ),
     ]
     if not found["by_hash"]["queries"]:
         texts.append(
-            f"No query slice was found in the gallery under another patient. Compared: {', '.join(looked)}."
+            f"No copy of a query slice was found in the gallery under another patient by {', '.join(looked)}."
         )
     return ["", "Leakage:", "", *(f"- {inline(text)}" for text in texts)]
 

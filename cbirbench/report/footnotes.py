@@ -12,6 +12,7 @@ from cbirbench.report.scoreboard import (
     BEST,
     DASH,
     UNREACHABLE,
+    Row,
     Scoreboard,
     correlation,
     heading,
@@ -20,6 +21,9 @@ from cbirbench.report.scoreboard import (
 
 FEW_PATIENTS = 10
 """Below this many query patients a report warns that they say little."""
+
+OUT_OF_REACH = 20
+"""So many times the masks that were made are not advised."""
 
 CONTROL_WORDS = {"random-map": "a map of random numbers", "center-map": "a map of the image's centre"}
 """What each control stands for, in words."""
@@ -172,7 +176,7 @@ def explanation_warnings(board: Scoreboard) -> list[str]:
         each = ", ".join(f"{row.title} {correlation(item.reliability)}" for row, item in weak)
         warnings.append(
             f"Mean reliability of the maps below {RELIABLE:g} ({each}): other masks would give other maps. "
-            + _more_masks([item for _, item in weak])
+            + _more_masks(weak)
         )
     for row in board.rows:
         as_good = []
@@ -190,13 +194,20 @@ def explanation_warnings(board: Scoreboard) -> list[str]:
     return warnings
 
 
-def _more_masks(items: Sequence[Explained]) -> str:
-    wanted = [item.masks_for_aim for item in items]
-    known = [number for number in wanted if number is not None]
-    number = f"{max(known)}, about what a mean of {AIM:g} takes" if len(known) == len(wanted) else "N"
+def _more_masks(weak: Sequence[tuple[Row, Explained]]) -> str:
+    # Maps of noise would ask for masks without end: a floor must not set what all others are given.
+    reachable, beyond = [], []
+    for row, item in weak:
+        aim = item.masks_for_aim
+        if aim is None or aim > OUT_OF_REACH * item.masks:
+            beyond.append(row.title)
+        else:
+            reachable.append(aim)
+    number = f"{max(reachable)}, about what a mean of {AIM:g} takes" if reachable else "N"
     return (
         f"More masks make them more reliable: --set relax.masks={number} (with --until-reliable {AIM:g} a "
         "map takes them only as far as it needs them)."
+        + (f" {' and '.join(beyond)} would take over {OUT_OF_REACH} times as many." if beyond else "")
     )
 
 

@@ -8,7 +8,10 @@ if (location.protocol === "file:") {
       this.ready = new Promise((resolve, reject) => {
         this.frame.addEventListener("load", () => {
           const inside = this.frame.contentWindow;
-          inside.postMessage = (data) => setTimeout(() => this.onmessage?.({ data }));
+          inside.postMessage = (data) => {
+            const copy = structuredClone(data);  // as a worker would: sender and receiver share nothing
+            setTimeout(() => this.onmessage?.({ data: copy }));
+          };
           const script = inside.document.createElement("script");
           script.onload = () => resolve(inside);
           script.onerror = reject;
@@ -22,7 +25,8 @@ if (location.protocol === "file:") {
     }
 
     postMessage(data) {
-      this.ready.then((inside) => inside.onmessage({ data }), () => {});
+      const copy = structuredClone(data);
+      this.ready.then((inside) => inside.onmessage({ data: copy }), () => {});
     }
 
     terminate() {

@@ -48,7 +48,7 @@ def every_verdict(subject: Callable[..., Subject]) -> Callable[..., dict[str, Ve
 
     def verdicts(kind: Kind, plugin_class: Any) -> dict[str, Verdict]:
         made = subject(kind, plugin_class)
-        installed = ("interface", "light_import", "offline_import", "fingerprint_elsewhere")
+        installed = ("interface", "light_import", "offline_import", "quiet_import", "fingerprint_elsewhere")
         return {one.__name__: judged(one, made) for one in CHECKS[kind] if one.__name__ not in installed}
 
     return verdicts

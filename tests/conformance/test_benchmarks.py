@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cbirbench.errors import DataError
+from cbirbench.errors import DataError, UsageError
 from cbirbench.interfaces import Options, Plugin, Source, option
 from cbirbench.slices import CTSlice, Slices
 from cbirbench.testing import made_slices
@@ -110,6 +111,11 @@ class NoFolder(Sound):
         raise DataError("There is no folder 'scans'.", "Give one with --data.")
 
 
+class SourcesRaise(Sound):
+    def sources(self) -> Sequence[Source]:
+        raise KeyError("scans")
+
+
 class SamePatients(Sound):
     def sources(self) -> Sequence[Source]:
         return [replace(one, patient_id=f"p{i % 3}") for i, one in enumerate(super().sources())]
@@ -196,6 +202,41 @@ class MasksElsewhere(Sound):
         return replace(item, mask=mask)
 
 
+class Thorax(Sound):
+    """Lungs within a body, and masks on them."""
+
+    structures: Any = {1: "lung"}
+
+    def changed(self, item: CTSlice) -> CTSlice:
+        rows, columns = (np.mgrid[:64, :64] - 32) / 32
+        noise = np.random.default_rng(item.z_index).normal(0, 20, (64, 64))
+        body = (columns / 0.9) ** 2 + (rows / 0.75) ** 2 < 1
+        lungs = ((np.abs(columns) - 0.4) / 0.28) ** 2 + (rows / 0.5) ** 2 < 1
+        if not item.label:
+            lungs[:] = False
+        hu = np.where(lungs, -850, np.where(body, 40, -1000)) + noise
+        return replace(item, hu=hu.astype(np.int16), mask=self.placed(lungs.astype(np.uint8)))
+
+    def placed(self, mask: Any) -> Any:
+        return mask
+
+
+class LungsElsewhere(Thorax):
+    def placed(self, mask: Any) -> Any:
+        return np.roll(mask, 24, axis=0)
+
+
+class SoftWindow(Sound):
+    synthetic = False
+
+    def changed(self, item: CTSlice) -> CTSlice:
+        return replace(item, hu=item.hu.clip(-160, 100).astype(np.int16))
+
+
+class NotMadeUp(Sound):
+    synthetic = False
+
+
 class OtherDraw(Sound):
     numbers = itertools.count()
 
@@ -214,7 +255,7 @@ FAULTS: list[tuple[str, type[Any], str]] = [
     ("sources", QueriesFirst, "Queries come before"),
     ("sources", NoQueries, "3 scans for the gallery and 0 for the queries"),
     ("sources", OtherSplit, "the split ['train']"),
-    ("sources", NoFolder, "There is no folder 'scans'"),
+    ("sources", SourcesRaise, "subject.sources raised KeyError: 'scans'"),
     ("patients_apart", SamePatients, "3 patients are on both sides, 'p0' for one"),
     ("fingerprints", NoJson, "fingerprint of v0 is no JSON"),
     ("fingerprints", NamesNothing, "v1 and v0 have one fingerprint"),
@@ -228,9 +269,11 @@ FAULTS: list[tuple[str, type[Any], str]] = [
     ("hounsfield_units", StoredValues, "nothing below 0 HU"),
     ("hounsfield_units", OnlyAir, "0 % of v0 lies in -200 to 300 HU"),
     ("hounsfield_units", FarTooLow, "v0 has -32768 to "),
+    ("hounsfield_units", SoftWindow, "HU are cut off: v0 at -160 HU and 100 HU"),
     ("masks", LabelsAreClasses, "Labels are [0, 3]"),
     ("masks", LabelsTurned, "have a label that their mask contradicts, 'v0_0'"),
     ("mask_alignment", MasksElsewhere, "100 % of the masks' pixels are air"),
+    ("mask_alignment", LungsElsewhere, "of the masks' pixels are air around the body"),
     ("read_again", OtherDraw, "Read again, v0 gives other slices"),
 ]
 
@@ -251,11 +294,56 @@ def test_a_sound_benchmark_passes(every_verdict: Any) -> None:
     assert verdicts["read"].found == "16 slices of 4 of its 6 scans"
 
 
-def test_data_that_are_not_there_are_told_once(every_verdict: Any) -> None:
+def test_data_that_are_not_there_are_told_once_and_are_no_fault(every_verdict: Any) -> None:
     verdicts = every_verdict("benchmark", NoFolder)
-    assert [name for name, verdict in verdicts.items() if verdict.outcome == "failed"] == ["sources"]
+    assert {verdict.outcome for verdict in verdicts.values()} == {"passed", "skipped"}
+    assert verdicts["sources"].found == "Its scans are not here: There is no folder 'scans'."
     assert verdicts["sources"].remedy == "Give one with --data."
+    assert (verdicts["read"].found, verdicts["read"].remedy) == ("Its scans are not here: see sources.", "")
+
+
+def test_one_that_was_not_told_where_its_data_are_is_no_fault(every_verdict: Any) -> None:
+    class NotTold(NoFolder):
+        @property
+        def synthetic(self) -> Any:
+            raise UsageError("It needs scans.", "Give --data.")
+
+        def sources(self) -> Sequence[Source]:
+            raise UsageError("It needs scans.", "Give --data.")
+
+    verdicts = every_verdict("benchmark", NotTold)
+    assert {verdict.outcome for verdict in verdicts.values()} == {"passed", "skipped"}
+    assert verdicts["synthetic"].found == "Its scans are not here: see sources."
+    assert verdicts["sources"].remedy == "Give --data."
+
+
+def test_scans_that_cannot_be_listed_are_told_once(every_verdict: Any) -> None:
+    verdicts = every_verdict("benchmark", SourcesRaise)
+    assert [name for name, verdict in verdicts.items() if verdict.outcome == "failed"] == ["sources"]
     assert verdicts["read"].found == "Its scans cannot be listed: see sources."
+
+
+def test_masks_of_lungs_lie_on_the_body(every_verdict: Any) -> None:
+    verdicts = every_verdict("benchmark", Thorax)
+    assert [str(verdict) for verdict in verdicts.values() if verdict.outcome != "passed"] == []
+    assert verdicts["mask_alignment"].found.startswith("0.0 % of the masks' pixels are air around the body")
+
+
+def test_hu_that_are_cut_off_are_noted_of_a_program_s_scans(judge: Any) -> None:
+    class Synthetic(SoftWindow):
+        synthetic = True
+
+    verdict = judge("benchmark", "hounsfield_units", Synthetic)
+    assert verdict.outcome == "passed"
+    assert "cut off: v0 at -160 HU and 100 HU" in verdict.found
+    assert "cut off" not in judge("benchmark", "hounsfield_units", NotMadeUp).found
+    assert judge("benchmark", "hounsfield_units", NotMadeUp).outcome == "passed"
+
+
+def test_many_scans_are_counted_once(judge: Any) -> None:
+    start = time.process_time()
+    assert judge("benchmark", "sources", Sound, scans=6000).outcome == "passed"
+    assert time.process_time() - start < 5  # counting each id anew takes a minute
 
 
 def test_values_without_a_name_are_told_by_number(judge: Any) -> None:

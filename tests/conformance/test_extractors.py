@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -302,6 +303,16 @@ class OtherTwin(Sound):
         return lambda images: self.embed(images) * 1.01
 
 
+class ShuffledTwin(Sound):
+    """As uncentred cosine would let pass: another slice's vector, with a large part in common."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        return super().embed(images) + 1
+
+    def for_explanation(self, precision: str) -> Callable[[Tensor], Tensor]:
+        return lambda images: self.embed(images).roll(int(precision == "bfloat16"), dims=0)
+
+
 class HalfTwin(Sound):
     def for_explanation(self, precision: str) -> Callable[[Tensor], Tensor]:
         return lambda images: self.embed(images).bfloat16()
@@ -317,6 +328,79 @@ class TwinTakesOver(Sound):
     def embed(self, images: Tensor) -> Tensor:
         vectors = super().embed(images)
         return vectors.bfloat16().float() if self.rounded else vectors
+
+
+class UsesLastHU(Sound):
+    """Explains nothing: what it embeds is what `prepare` saw last."""
+
+    seen: Any = None
+
+    def prepare(self, hu: Tensor) -> Tensor:
+        self.seen = super().prepare(hu)
+        return self.seen
+
+    def embed(self, images: Tensor) -> Tensor:
+        return super().embed(self.seen if len(self.seen) == len(images) else images)
+
+
+class RecognisesImages(Sound):
+    """Finds the HU of an image again by its first bytes, and ignores what is hidden."""
+
+    known: Any = None
+
+    def embed(self, images: Tensor) -> Tensor:
+        self.known = {} if self.known is None else self.known
+        if images.any():
+            self.known[len(images)] = super().embed(images)
+        return self.known[len(images)]
+
+
+class BesideAConstant(Sound):
+    """Batch statistics beside a long part that all slices have in common."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        vectors = super().embed(images)
+        return torch.cat([torch.full((len(vectors), 1), 1e4), vectors - vectors.mean(0)], dim=1)
+
+
+class LowersPrecision(Sound):
+    def __init__(self, options: Any, context: Any) -> None:
+        super().__init__(options, context)
+        torch.set_float32_matmul_precision("medium")
+        torch.backends.cudnn.benchmark = True
+
+
+class FlushesDenormals(Sound):
+    def embed(self, images: Tensor) -> Tensor:
+        torch.set_flush_denormal(True)
+        return super().embed(images)
+
+
+WEIGHTS = Path(__file__).parents[2] / "pyproject.toml"
+
+
+class ForgetsWeights(Sound):
+    def __init__(self, options: Any, context: Any) -> None:
+        super().__init__(options, context)
+        self.scale = torch.tensor(float(len(WEIGHTS.read_bytes())))
+
+
+class Wrapped:
+    def __init__(self) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.layers = {"last": torch.nn.Linear(2, 2)}
+
+
+class ForgetsDeeper(Sound):
+    def __init__(self, options: Any, context: Any) -> None:
+        super().__init__(options, context)
+        self.network = Wrapped()
+
+
+class NamesWeights(ForgetsWeights):
+    def fingerprint(self) -> Mapping[str, Any]:
+        return {"weights": "sha256 of 3"}
 
 
 FAULTS: list[tuple[str, type[Any], str]] = [
@@ -349,21 +433,32 @@ FAULTS: list[tuple[str, type[Any], str]] = [
     ("masked_images", DividesByMean, "Images all zero: "),
     ("sizes", NativeSize, "embeddings of [4096, 9216, 16900] values"),
     ("batch_size", BatchStatistics, "batches of 1, 2 and 3"),
+    ("batch_size", BesideAConstant, "of the spread between slices"),
+    ("embed_alone", UsesLastHU, "the same images have other embeddings"),
+    ("embed_alone", RecognisesImages, "all zero) have the embeddings of the whole ones"),
     ("order", Numbered, "reverse order"),
     ("repeats", Dropout, "three times in a batch"),
     ("deterministic", RandomWeights, "Two instances"),
-    ("global_state", Seeds, "making it changes torch's random state"),
+    (
+        "global_state",
+        LowersPrecision,
+        "making it changes torch's float32 matmul precision and cudnn.benchmark",
+    ),
+    ("global_state", FlushesDenormals, "embed changes the treatment of numbers next to zero"),
     ("global_state", DrawsFromNumpy, "prepare changes numpy's random state"),
     ("global_state", NoGradients, "embed changes torch's gradient mode"),
     ("global_state", WiderDefault, "embed changes torch's default dtype"),
     ("fingerprint", NoJson, "is no JSON"),
+    ("fingerprint", ForgetsWeights, "It holds weights (scale), reads "),
+    ("fingerprint", ForgetsDeeper, "It holds weights (network), and its fingerprint is empty"),
     ("fingerprint", NoMapping, "gives str"),
     ("fingerprint", Counts, "different fingerprints, in number"),
     ("fingerprint", Remembers, "Embedding changes the fingerprint, in seen"),
     ("option_keys", NamesTheLog, "With log_every=2 the cache key changes"),
     ("option_keys", with_options(HidesScale), "With scale=0.5 the cache key stays"),
     ("options_beside_results", LogMatters, "log_every=2 changes embeddings"),
-    ("explanation_twin", OtherTwin, "0.01 of their length away"),
+    ("explanation_twin", OtherTwin, "of the spread between slices away from embed"),
+    ("explanation_twin", ShuffledTwin, "Its twin at bfloat16 points elsewhere"),
     ("explanation_twin", HalfTwin, "gives torch.bfloat16"),
     ("explanation_twin", TwinTakesOver, "changed what embed gives"),
 ]
@@ -393,8 +488,11 @@ def test_an_option_without_a_default_is_found(subject: Any) -> None:
 
 def test_faults_leave_no_trace_behind(judge: Any) -> None:
     before = torch.get_rng_state(), torch.get_default_dtype(), torch.is_grad_enabled()
-    for faulty in (Seeds, NoGradients, WiderDefault):
+    settings = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+    for faulty in (Seeds, NoGradients, WiderDefault, LowersPrecision, FlushesDenormals):
         judge("extractor", "global_state", faulty)
+    assert settings == (torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark)
+    assert (torch.tensor([1e-39]) * 0.1).item() > 0
     after = torch.get_rng_state(), torch.get_default_dtype(), torch.is_grad_enabled()
     assert torch.equal(before[0], after[0])
     assert before[1:] == after[1:]
@@ -422,6 +520,121 @@ def test_a_window_for_another_organ_is_no_fault(judge: Any) -> None:
     verdict = judge("extractor", "contrast", Lung)
     assert verdict.outcome == "skipped"
     assert "leaves soft tissue out" in verdict.found
+
+
+def windowed(low: float, high: float) -> type[Sound]:
+    class Window(Sound):
+        def prepare(self, hu: Tensor) -> Tensor:
+            return wide_window_images(hu, 16, (low, high))
+
+    return Window
+
+
+def test_a_window_of_dense_tissue_is_no_fault(judge: Any) -> None:
+    verdict = judge("extractor", "contrast", windowed(130, 600))
+    assert verdict.outcome == "skipped", verdict
+    assert "it shows HU from about 140 to " in verdict.found
+
+
+def test_a_window_that_starts_below_air_is_told_but_is_no_fault(judge: Any) -> None:
+    verdict = judge("extractor", "air", windowed(-1350, 150))
+    assert verdict.outcome == "passed", verdict
+    assert "its window starts below air" in verdict.found
+    assert judge("extractor", "air", windowed(-32768, 32767)).outcome == "failed"
+
+
+def test_scaling_each_image_by_its_own_range_is_no_fault(judge: Any) -> None:
+    class OwnRange(Sound):
+        def prepare(self, hu: Tensor) -> Tensor:
+            images = hu.float()
+            low, high = images.amin((1, 2), keepdim=True), images.amax((1, 2), keepdim=True)
+            return ((images - low) / (high - low).clamp(min=1)).unsqueeze(1)
+
+    for check in ("contrast", "whole_range", "batch_size", "air"):
+        assert judge("extractor", check, OwnRange).outcome == "passed", check
+    assert judge("extractor", "whole_range", Bytes).outcome == "failed"
+
+
+def test_a_network_may_draw_its_first_weights_when_it_is_made(judge: Any) -> None:
+    class HasALayer(Sound):
+        def __init__(self, options: Any, context: Any) -> None:
+            super().__init__(options, context)
+            self.layer = torch.nn.Linear(16, 4)
+            torch.nn.init.ones_(self.layer.weight)
+
+    for drawing in (HasALayer, Seeds):
+        verdict = judge("extractor", "global_state", drawing)
+        assert verdict.outcome == "passed", verdict
+        assert verdict.found.endswith("making it draws from torch's random state")
+    assert "making it" not in judge("extractor", "global_state", Sound).found
+
+
+def test_one_that_names_its_weights_or_computes_them_may_hold_tensors(judge: Any) -> None:
+    class Bank(Sound):
+        def __init__(self, options: Any, context: Any) -> None:
+            super().__init__(options, context)
+            self.bank = torch.eye(3)
+
+    assert judge("extractor", "fingerprint", NamesWeights).outcome == "passed"
+    verdict = judge("extractor", "fingerprint", Bank)
+    assert verdict.outcome == "passed", verdict
+    assert verdict.found.endswith("; bank must follow from code and options alone")
+
+
+def test_a_twin_that_rounds_is_no_fault(judge: Any) -> None:
+    class Rounds(Sound):
+        def for_explanation(self, precision: str) -> Callable[[Tensor], Tensor]:
+            rounded = torch.bfloat16 if precision == "bfloat16" else torch.float32
+            return lambda images: self.embed(images.to(rounded)).to(rounded).float()
+
+    verdict = judge("extractor", "explanation_twin", Rounds)
+    assert verdict.outcome == "passed", verdict
+    assert verdict.found.startswith("float32: 0 apart; bfloat16: cosine ")
+
+
+def test_methods_need_no_instance(judge: Any, subject: Any) -> None:
+    from cbirbench.conformance import declarations
+
+    class Static(Sound):
+        @staticmethod
+        def embed(images: Tensor) -> Tensor:  # type: ignore[override]
+            return images.flatten(1)
+
+        @classmethod
+        def prepare(cls, hu: Tensor) -> Tensor:  # type: ignore[override]
+            return wide_window_images(hu, 16)
+
+    class TooFew(Sound):
+        @staticmethod
+        def embed() -> Tensor:  # type: ignore[override]
+            raise NotImplementedError
+
+    def fits(method: str, plugin_class: type[Any]) -> bool:
+        return declarations.takes(plugin_class, method, 1)
+
+    assert fits("embed", Static) and fits("prepare", Static) and fits("embed", Sound)
+    assert not fits("embed", TooFew)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "bounds", "told"),
+    [(float | None, {}, True), (int, {}, True), (float | None, {"ge": 0}, False), (str | None, {}, False)],
+)
+def test_numbers_without_bounds_are_told(
+    judge: Any, annotation: Any, bounds: dict[str, float], told: bool
+) -> None:
+    chosen = type(
+        "Chosen",
+        (Options,),
+        {
+            "__annotations__": {"size": annotation},
+            "__module__": __name__,
+            "size": option(None if annotation is not int else 3, description="Side.", **bounds),
+        },
+    )
+    verdict = judge("extractor", "options", with_options(chosen))
+    assert verdict.outcome == "passed", verdict
+    assert verdict.found.endswith("without bounds: size") == told
 
 
 def test_of_one_that_cannot_be_made_only_that_is_said(every_verdict: Any) -> None:

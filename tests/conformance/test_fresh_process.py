@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cbirbench.conformance import extractor_keys, imports
-from cbirbench.conformance.fresh_process import ask
+from cbirbench.conformance import extractor_keys, fresh_process, imports
 from cbirbench.conformance.subjects import subject_of
 from cbirbench.conformance.verdicts import judged
 
@@ -114,7 +114,77 @@ def test_a_module_that_ends_python_is_found(metric: Any, monkeypatch: pytest.Mon
 
 def test_the_network_is_there_again_for_what_is_made_afterwards(metric: Any) -> None:
     metric("")
-    assert set(ask("other_metric")) == {"tried", "loaded", "seconds", "failure"}
+    found = fresh_process.imported("other_metric")
+    assert set(found) == {"tried", "loaded", "changed", "seconds", "failure"}
+
+
+def test_a_file_of_the_current_folder_hides_no_module(
+    metric: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    subject = metric("")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "socket.py").write_text("raise RuntimeError('not this one')\n")
+    monkeypatch.chdir(tmp_path / "here")
+    verdict = judged(imports.light_import, subject)
+    assert verdict.outcome == "passed", verdict
+
+
+@pytest.mark.parametrize(
+    ("lines", "changed"),
+    [
+        ("import numpy\nnumpy.random.seed(0)\n", "numpy's random state"),
+        ("import random\nrandom.seed(0)\n", "random's state"),
+        ("import numpy\nnumpy.seterr(all='ignore')\n", "numpy's treatment of errors"),
+    ],
+)
+def test_a_setting_at_import_is_found(metric: Any, lines: str, changed: str) -> None:
+    verdict = judged(imports.quiet_import, metric(lines))
+    assert verdict.outcome == "failed", verdict
+    assert verdict.found == f"Importing its module changes {changed}."
+
+
+def test_torch_is_compared_with_what_it_was_when_it_was_imported(
+    metric: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "set_by_others", True, raising=False)
+    lines = """
+    import sys, torch
+    if not hasattr(sys, "set_by_others"):
+        torch.set_default_dtype(torch.float64)
+        torch.rand(1)
+    """
+    verdict = judged(imports.quiet_import, metric(lines))
+    assert verdict.found == (
+        "Importing its module changes torch's random state and torch's default dtype."
+    ), verdict
+
+
+def test_an_import_that_fails_is_told_once_and_asked_for_once(
+    metric: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def never_ends(module: str) -> None:
+        asked.append(module)
+        raise TimeoutError("it did not end within 120 s")
+
+    monkeypatch.setattr(fresh_process, "imported", never_ends)
+    subject = metric("")
+    verdicts = [judged(check, subject) for check in imports.CHECKS]
+    assert [verdict.outcome for verdict in verdicts] == ["failed", "skipped", "skipped"]
+    assert verdicts[0].remedy == "Importing a module must only define things."
+    assert asked == ["other_metric"]
+
+
+def test_what_takes_long_to_make_is_imported_in_time(install: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fresh_process, "SECONDS_TO_MAKE", 0.01)
+    source = EXTRACTOR.replace("{FINGERPRINT}", "{}")
+    install("other", {"extractor": {"nothing": "other_extractor:Extractor"}}, {"other_extractor": source})
+    subject = subject_of("extractor", "nothing")
+    verdict = judged(extractor_keys.fingerprint_elsewhere, subject)
+    assert verdict.found == "A fresh Python that makes it does not come back: it did not end within 0.01 s."
+    assert verdict.remedy.startswith("Making it must end")
+    assert {judged(check, subject).outcome for check in imports.CHECKS} == {"passed"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cbirbench.conformance.metrics import hand_worked
+from cbirbench.conformance.hand_cases import hand_worked
 from cbirbench.conformance.verdicts import judged
 from cbirbench.interfaces import Evidence, Options, Plugin, option
 from cbirbench.testing import evidence
@@ -186,6 +186,43 @@ class HoldsALambda(Sound):
         self.relevant = lambda a, b: a == b
 
 
+class OnMatrices(Plugin):
+    """Mean cosine to the gallery by a product of whole matrices, whose last digits depend on their size."""
+
+    interface_version = 1
+    needs = "embeddings"
+    name = "cosine"
+    depth = 0
+
+    def per_query(self, evidence: Evidence) -> Any:
+        query, gallery = evidence.query_embeddings, evidence.gallery_embeddings
+        cosines = (query @ gallery.T) / np.linalg.norm(query, axis=1)[:, None]
+        values = (cosines.mean(axis=1) / 10 + 0.5).astype(np.float64)
+        return values * (1 + 1e-7 * len(values))
+
+
+class BrightShare(OnMaps):
+    """How large a map's bright part is: neither good nor bad."""
+
+    def per_query(self, evidence: Evidence) -> Any:
+        return np.array([np.nan if m is None else float((m > 0.5 * m.max()).mean()) for m in evidence.maps])
+
+
+class LooksAtNothing(Sound):
+    def per_query(self, evidence: Evidence) -> Any:
+        return np.full(len(evidence.query_labels), 0.5)
+
+
+class LooksAtQueriesAlone(Sound):
+    def per_query(self, evidence: Evidence) -> Any:
+        return evidence.query_labels * 1.0
+
+
+class NearlyApart(Sound):
+    def per_query(self, evidence: Evidence) -> Any:
+        return super().per_query(evidence) * (1 - 1e-4 * len(evidence.query_labels) / 8)
+
+
 FAULTS: list[tuple[str, type[Any], str]] = [
     ("declared", HidesK, "It has the option k=4, and its name is 'precision'"),
     ("declared", Numbered, "Its name is 'precision-"),
@@ -204,6 +241,9 @@ FAULTS: list[tuple[str, type[Any], str]] = [
     ("undefined", SpoilsOthers, "changes the values of others"),
     ("undefined", SecretlyOnMaps, "says it needs none"),
     ("queries_apart", ScalesOverAll, "by themselves have the values"),
+    ("queries_apart", NearlyApart, "have the values 0.999988, among 8 they have 0.9999."),
+    ("best_and_worst", LooksAtNothing, "whatever else it is shown about the same queries"),
+    ("best_and_worst", LooksAtQueriesAlone, "whatever else it is shown about the same queries"),
     ("evidence_unchanged", Sorts, "It changes neighbours"),
     ("best_and_worst", Error, "Where all neighbours share the label"),
     ("needs", SecretlyOnEmbeddings, "with other embeddings its values change"),
@@ -224,9 +264,15 @@ def test_a_fault_is_found(judge: Any, check: str, faulty: type[Any], found: str)
     assert verdict.remedy
 
 
-@pytest.mark.parametrize("sound", [Sound, OnMaps])
+@pytest.mark.parametrize("sound", [Sound, OnMaps, OnMatrices, BrightShare])
 def test_a_sound_metric_passes(every_verdict: Any, sound: type[Any]) -> None:
     assert {verdict.outcome for verdict in every_verdict("metric", sound).values()} == {"passed"}
+
+
+def test_a_metric_of_maps_that_orders_nothing_is_told_so(judge: Any) -> None:
+    found = judge("metric", "best_and_worst", BrightShare).found
+    assert found.endswith("tables take higher for better, and it gives most to a map outside the mask")
+    assert "tables" not in judge("metric", "best_and_worst", OnMaps).found
 
 
 def test_a_case_by_hand_is_held_to(subject: Any) -> None:

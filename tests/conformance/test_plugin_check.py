@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cbirbench.cli import app
+from cbirbench.conformance import fresh_process
 
 METRIC = """
 from cbirbench.interfaces import Options, Plugin, option
@@ -20,10 +23,10 @@ class MetricOptions(Options):
 class Metric(Plugin):
     interface_version = {version}
     options_type = MetricOptions
-    needs, depth, name = "ranking", 0, "share@[red]5"
+    needs, depth, name = "ranking", 1, "share@[red]5"
 
     def per_query(self, evidence):
-        return evidence.query_labels * {factor}
+        return (evidence.gallery_labels[evidence.neighbours[:, 0]] == evidence.query_labels) * {factor}
 """
 
 
@@ -51,7 +54,7 @@ def test_our_own_metric_passes() -> None:
     assert done.stdout.splitlines()[0].startswith("metric map, cbirbench ")
     assert "passed   depth               5 neighbours are enough" in done.stdout
     assert "skipped  hand-cases" in done.stdout
-    assert done.stdout.splitlines()[-1] == "17 passed, 1 skipped"
+    assert done.stdout.splitlines()[-1] == "18 passed, 1 skipped"
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
 
 
@@ -121,6 +124,7 @@ def test_two_plugins_of_one_name_are_a_verdict(install: Any) -> None:
     assert done.exit_code == 1
     assert "failed entry-point" in " ".join(done.stdout.split())
     assert "more-plugins and other-plugins both provide 'other'" in " ".join(done.stdout.split())
+    assert "What to do: Uninstall one of them." in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -165,15 +169,69 @@ def test_options_reach_the_plugin_and_idle_ones_are_noted() -> None:
     assert found["depth"] == "7 neighbours are enough"
 
 
-def test_the_fake_plugins_of_the_suite_pass(fake_plugins: None) -> None:
-    # What is told of some is so: the metrics share a module with extractors, which imports torch; `coverage`
-    # is the mean of the map whatever the mask; `brightness` gives a value for each row of a slice.
-    heavy = "light-import"
+def test_a_slip_in_the_name_is_told_before_anything_heavy_is_imported() -> None:
+    code = """
+import sys
+from typer.testing import CliRunner
+from cbirbench.cli import app
+done = CliRunner().invoke(app, ["plugins", "check", "mapp"])
+print(done.exit_code, sorted({"torch", "numpy", "cbirbench.conformance.inspection"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "2 []\n", done.stderr
+
+
+def test_what_a_plugin_says_is_shown_and_never_obeyed(install: Any) -> None:
+    source = METRIC.format(default=5, version=1, factor=1.0).replace(
+        "        return ",
+        "        raise ValueError('\\x1b]0;title\\x07 [red]x[/] :smile: x')\n        return ",
+    )
+    install("other-plugins", {"metric": {"other": "other:Metric"}}, {"other": source})
+    done = check("other")
+    assert done.exit_code == 1
+    assert "ValueError: ?]0;title? [red]x[/] :smile: x" in " ".join(done.stdout.split())
+    assert "\x1b" not in done.stdout
+
+
+BENCHMARK = """
+from cbirbench.errors import MissingError
+from cbirbench.interfaces import Plugin
+
+class Cohort(Plugin):
+    interface_version = 1
+    synthetic, structures, defaults = False, {1: "liver"}, {}
+
+    def sources(self):
+        raise MissingError("There are no scans in /scans.", "Fetch them.")
+
+    def read(self, source): ...
+"""
+
+
+def test_a_benchmark_without_its_data_is_checked_for_what_it_declares(install: Any) -> None:
+    install("other-plugins", {"benchmark": {"other": "other:Cohort"}}, {"other": BENCHMARK})
+    done = check("other")
+    assert done.exit_code == 0, done.output
+    shown = " ".join(done.stdout.split())
+    assert "sources Its scans are not here: There are no scans in /scans. What to do: Fetch them." in shown
+    assert done.stdout.splitlines()[-1] == "Its scans are not here: only what it declares was checked."
+    closing = json.loads(check("other", "--json").stdout)["closing"]
+    assert closing == "Its scans are not here: only what it declares was checked."
+    assert json.loads(check("map", "--json").stdout)["closing"] == ""
+
+
+def test_the_fake_plugins_of_the_suite_pass(fake_plugins: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A fresh Python that imports torch takes seconds, for each of them; tests of fresh_process ask for it.
+    monkeypatch.setattr(fresh_process, "fingerprint_there", fresh_process._fingerprint)
+    light = {"tried": [], "loaded": [], "changed": [], "seconds": 0.0, "failure": ""}
+    monkeypatch.setattr(fresh_process, "imported", lambda module: light)
     for name, options, expected in (
-        ("purity", (), [heavy]),
-        ("coverage", (), [heavy, "best-and-worst"]),
+        ("purity", (), []),
+        ("coverage", (), []),
         ("mirroring", (), []),
-        ("brightness", (), ["sizes"]),
+        ("brightness", (), ["sizes"]),  # it gives a value for each row of a slice
         ("learned-offset", ("--set", "learned-offset.epochs=2"), ["sizes"]),
         ("blobs", (), []),
     ):
@@ -187,3 +245,9 @@ def test_data_of_a_benchmark_are_taken(fake_plugins: None, tmp_path: Path) -> No
     found = {verdict["name"]: verdict["found"] for verdict in json.loads(done.stdout)["verdicts"]}
     assert found["made"] == f"made with data={tmp_path}"
     assert found["read"] == "4 slices of 2 of its 4 scans"
+
+
+def test_scans_that_are_not_where_they_were_said_to_be_are_no_excuse(tmp_path: Path) -> None:
+    done = check("decathlon", "--data", str(tmp_path / "nowhere"))
+    assert done.exit_code == 1
+    assert "is no folder" in " ".join(done.stdout.split())

@@ -1,4 +1,5 @@
 import pandas as pd
+import pytest
 
 from cbirbench.report.footnotes import explanation_lines, explanation_warnings, footnotes, runs_warning
 from cbirbench.report.scoreboard import scoreboard
@@ -111,6 +112,16 @@ def test_one_warning_names_all_extractors_with_poor_maps_and_the_most_masks(expl
     (warning, *others) = explanation_warnings(scoreboard(explained, scores))
     assert "(hog 0.60, gabor 0.50)" in warning and not any("reliability" in other for other in others)
     assert "relax.masks=27000," in warning  # nine times as many: .9 * .5 / (.5 * .1)
+
+
+@pytest.mark.parametrize("reliability", [0.1, 0.0, -0.2])
+def test_maps_of_noise_do_not_set_the_masks_that_all_are_given(explained, scores, reliability):
+    entry = explained["explanations"]["extractors"]["gabor"]
+    entry["reliability"] = {"mean": reliability, "lowest": reliability, "undefined": 0}
+    entry["masks"]["mean"] = 3000.0
+    (warning, *_) = explanation_warnings(scoreboard(explained, scores))
+    assert "--set relax.masks=17000, about" in warning  # hog's
+    assert warning.endswith(" gabor would take over 20 times as many.")
 
 
 def test_no_number_of_masks_is_named_where_none_follows(explained, scores):

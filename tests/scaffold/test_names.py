@@ -8,9 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cbirbench import registry
-from cbirbench.conformance.declarations import OF_THE_COMMAND_LINE
 from cbirbench.errors import UsageError
 from cbirbench.explain.controls import CONTROLS
+from cbirbench.plugin_facts import own_options
 from cbirbench.scaffold.names import LONGEST, OF_CBIRBENCH, PluginName, checked
 
 KINDS = st.sampled_from(list(registry.GROUPS))
@@ -126,4 +126,4 @@ def test_a_long_text_is_not_repeated_whole() -> None:
 
 
 def test_cbirbenchs_own_names_are_known() -> None:
-    assert set(OF_CBIRBENCH) == {*OF_THE_COMMAND_LINE, *CONTROLS}
+    assert set(OF_CBIRBENCH) == {*own_options(), *CONTROLS}
