@@ -166,13 +166,20 @@ def guarded(step: str, call: Callable[[], Result], *, out_of_memory: MissingErro
     except (Exception, SystemExit) as error:  # a plugin that ends Python would end the run without a word
         if is_out_of_memory(error):
             raise out_of_memory from error
-        raise PluginError(f"{step} failed: {type(error).__name__}: {error}{_place(error)}", REPORT) from error
+        place = f" (at {raised_at(error)})" if raised_at(error) else ""
+        raise PluginError(f"{step} failed: {type(error).__name__}: {error}{place}", REPORT) from error
 
 
-def _place(error: BaseException) -> str:
-    """File and line that raised it, for whoever wrote the plugin."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f" (at {Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+def raised_at(error: BaseException) -> str:
+    """File and line that raised it, for whoever wrote the plugin; nothing where the error says so itself."""
+    if isinstance(error, SyntaxError):
+        return ""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "importlib" not in frame.filename  # which looked for it
+    ]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -32,7 +32,9 @@ def untrained(device: str, contender: Contender, extractor: Extractor) -> Shaped
         "fingerprint": as_json(extractor.fingerprint()),
         "augmentations": [
             [
-                *(used.distribution, used.version, registry.source_digest(used.package)),
+                used.distribution,
+                used.version,
+                registry.source_digest(used.package),
                 contender.augmentation_options[used.name].shaping(),
             ]
             for used in contender.augmentations

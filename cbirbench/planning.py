@@ -234,10 +234,10 @@ def _contenders(settings: Settings, names: Sequence[str], device: str, runs: int
         return made
 
     contenders: list[Contender] = []
-    for plugin in [registry.find("extractor", asked) for asked in names]:
+    plugins = [registry.find("extractor", asked) for asked in names]
+    for plugin in plugins:
         settings.seen[plugin.name] = registry.load(plugin).options_type
-    for asked in names:
-        plugin = registry.find("extractor", asked)
+    for asked, plugin in zip(names, plugins, strict=True):
         if plugin.name in [contender.name for contender in contenders]:
             raise UsageError(
                 f"The extractor {plugin.name!r} was named twice.", "Name it once in --extractors."

@@ -207,6 +207,7 @@ ORDER = [
     "slices",
     "atomic",
     "doubts",
+    "plain_text",
     "errors",
 ]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from cbirbench.commands.speaking import console, printable
+from cbirbench.commands.speaking import console
+from cbirbench.plain_text import printable
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cbirbench.errors import CbirbenchError
+from cbirbench.plain_text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,8 +52,3 @@ def console(*, stderr: bool) -> Console:
 def say(text: str, *, err: bool = False) -> None:
     """Print a text with a line's end."""
     typer.echo(printable(text), err=err)
-
-
-def printable(text: str) -> str:
-    """A text whose control characters, but for ends of lines and tabs, are question marks."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)

@@ -8,10 +8,9 @@ from typing import Any
 
 from cbirbench import keys
 from cbirbench.conformance.declarations import fingerprint_of
-from cbirbench.conformance.extractor_keys import shapes_results
-from cbirbench.conformance.option_values import another
+from cbirbench.conformance.extractor_keys import keys_of_options
 from cbirbench.conformance.subjects import Subject
-from cbirbench.conformance.verdicts import Beside, demand
+from cbirbench.conformance.verdicts import demand
 from cbirbench.interfaces import Options
 from cbirbench.plan import Contender
 from cbirbench.store import key_of
@@ -30,30 +29,12 @@ def fingerprint(subject: Subject) -> str:
 
 def option_keys(subject: Subject) -> str:
     """What was trained on its views is found again with the same options, and not with others."""
-    before = _key(subject, subject.options)
-    tried, left = [], []
-    for name in type(subject.options).model_fields:
-        other = another(subject.options, name)
-        if other is None:
-            left.append(name)
-            continue
-        shapes = shapes_results(type(subject.options), name)
-        demand(
-            (_key(subject, other) != before) == shapes,
-            f"With {name}={getattr(other, name)} trainings are kept under the same key as with "
-            f"{getattr(subject.options, name)}."
-            if shapes
-            else f"The key of trainings changes with {name}, which says that it shapes no result.",
-            "Leave the option to Options.shaping(), as Options has it."
-            if shapes
-            else "Leave it out of fingerprint().",
-        )
-        tried.append(name)
-    if not tried:
-        raise Beside(
-            f"No other value can be derived for {', '.join(left)}." if left else "It has no options."
-        )
-    return f"{len(tried)} options tried" + (f"; not {', '.join(left)}" if left else "")
+    return keys_of_options(
+        subject,
+        lambda options, shapes: _key(subject, options),
+        stays="With {name}={value} trainings are kept under the same key as with {before}.",
+        changes="The key of trainings changes with {name}, which says that it shapes no result.",
+    )
 
 
 class _Trained:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from types import ModuleType
 from typing import Any
@@ -123,40 +123,59 @@ def _where(one: Any, other: Any) -> str:
 
 def option_keys(subject: Subject) -> str:
     """What is cached is found again with the same options, and not with others that shape results."""
-    base = subject.one
-    before = _key(subject, subject.options, base)
-    checked, left = [], []
+
+    def key(options: Options, shapes: bool) -> str | None:
+        # One that shapes nothing must be left out by the fingerprint as well, and that takes an instance.
+        try:
+            extractor = subject.one if shapes else subject.make(options)
+        except CbirbenchError:
+            return None
+        return _key(subject, options, extractor)
+
+    return keys_of_options(
+        subject,
+        key,
+        stays="With {name}={value} the cache key stays: embeddings made with {before} would be used.",
+        changes="With {name}={value} the cache key changes, though the option says it shapes no result.",
+    )
+
+
+def keys_of_options(
+    subject: Subject, key: Callable[[Options, bool], str | None], *, stays: str, changes: str
+) -> str:
+    """Hold that a key changes with the options that shape results, and with no others.
+
+    Args:
+        subject: The plugin.
+        key: Gives the key of options, told whether what differs in them shapes results; None where nothing
+            can be made with them.
+        stays: What to say where the key should have changed; ``{name}``, ``{value}`` and ``{before}`` stand
+            for the option and its two values.
+        changes: What to say where it should not have.
+    """
+    before = key(subject.options, True)
+    tried, left = [], []
     for name in type(subject.options).model_fields:
-        changed = another(subject.options, name)
-        if changed is None:
+        other = another(subject.options, name)
+        shapes = shapes_results(type(subject.options), name)
+        found = None if other is None else key(other, shapes)
+        if found is None:
             left.append(name)
             continue
-        shapes = shapes_results(type(subject.options), name)
-        # One that shapes nothing must be left out by the fingerprint as well, and that takes an instance.
-        if not shapes:
-            try:
-                base = subject.make(changed)
-            except CbirbenchError:
-                left.append(name)
-                continue
-        differs = _key(subject, changed, subject.one if shapes else base) != before
-        value = getattr(changed, name)
+        words = {"name": name, "value": getattr(other, name), "before": getattr(subject.options, name)}
         demand(
-            differs == shapes,
-            f"With {name}={value} the cache key stays: embeddings made with "
-            f"{getattr(subject.options, name)} would be used."
-            if shapes
-            else f"With {name}={value} the cache key changes, though the option says it shapes no result.",
+            (found != before) == shapes,
+            (stays if shapes else changes).format(**words),
             "Leave the option to Options.shaping(), as Options has it."
             if shapes
             else "Leave it out of fingerprint().",
         )
-        checked.append(name)
-    if not checked:
+        tried.append(name)
+    if not tried:
         raise Beside(
             f"No other value can be derived for {', '.join(left)}." if left else "It has no options."
         )
-    return f"{len(checked)} options tried" + (f"; not {', '.join(left)}" if left else "")
+    return f"{len(tried)} options tried" + (f"; not {', '.join(left)}" if left else "")
 
 
 def options_beside_results(subject: Subject) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from cbirbench.conformance.metric_evidence import (
 from cbirbench.conformance.subjects import Subject
 from cbirbench.conformance.verdicts import Check, Fault, calling, demand
 from cbirbench.interfaces import Evidence, Need
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def declared(subject: Subject) -> str:
@@ -212,21 +215,27 @@ def needs(subject: Subject) -> str:
     if metric.needs != "explanations":
         beside["no maps"] = replace(usual, maps=[None] * QUERIES)
     for what, given in beside.items():
-        try:
-            found = values_of(subject, given)
-        except Exception as error:
-            raise Fault(
-                f"It needs {metric.needs}, it says, but with {what}: "
-                f"{error.found if isinstance(error, Fault) else error}",
-                "State what it needs: 'ranking', 'embeddings' or 'explanations'.",
-            ) from error
-        usually, now = told_apart(before, found)
-        demand(
-            close(found, before),
-            f"It needs {metric.needs}, it says, but with {what} its values change from {usually} to {now}.",
-            "State what it needs: 'ranking', 'embeddings' or 'explanations'.",
-        )
+        remedy = "State what it needs: 'ranking', 'embeddings' or 'explanations'."
+        said = f"It needs {metric.needs}, it says, but with {what}"
+        _unmoved(subject, given, before, (f"{said}:", remedy), (said, remedy))
     return f"needs {metric.needs}; with {' and with '.join(beside)} the same values"
+
+
+def _unmoved(
+    subject: Subject,
+    given: Evidence,
+    before: NDArray[np.float64],
+    failing: tuple[str, str],
+    moving: tuple[str, str],
+) -> None:
+    """Hold that other evidence gives the values of before; each fault with how it begins and its remedy."""
+    try:
+        found = values_of(subject, given)
+    except Exception as error:
+        reason = error.found if isinstance(error, Fault) else error
+        raise Fault(f"{failing[0]} {reason}", failing[1]) from error
+    usually, now = told_apart(before, found)
+    demand(close(found, before), f"{moving[0]} its values change from {usually} to {now}.", moving[1])
 
 
 def depth(subject: Subject) -> str:
@@ -243,18 +252,9 @@ def depth(subject: Subject) -> str:
         ),
     }
     for what, given in cases.items():
-        try:
-            found = values_of(subject, given)
-        except Exception as error:
-            raise Fault(
-                f"With {what}: {error.found if isinstance(error, Fault) else error}",
-                "depth is how many neighbours a run must find for it.",
-            ) from error
-        usually, now = told_apart(before, found)
-        demand(
-            close(found, before),
-            f"With {what}, its values change from {usually} to {now}.",
-            "depth is how many neighbours a run must find for it: raise it.",
+        remedy = "depth is how many neighbours a run must find for it"
+        _unmoved(
+            subject, given, before, (f"With {what}:", f"{remedy}."), (f"With {what},", f"{remedy}: raise it.")
         )
     return f"{deep} neighbours are enough"
 

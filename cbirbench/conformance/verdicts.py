@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from cbirbench.conformance.states import restored
 from cbirbench.errors import CbirbenchError
-from cbirbench.extraction import REPORT
+from cbirbench.extraction import REPORT, raised_at
 
 Outcome = Literal["passed", "failed", "skipped"]
 
@@ -100,7 +98,8 @@ def judged(check: Check, subject: Any) -> Verdict:
 
 def told(name: str, error: CbirbenchError) -> Verdict:
     """The verdict that one of our own errors comes to: the plugin's words, and the place it came from."""
-    at = f" (at {place})" if error.__cause__ is not None and (place := _place(error.__cause__)) else ""
+    place = "" if error.__cause__ is None else raised_at(error.__cause__)
+    at = f" (at {place})" if place and place not in error.problem else ""
     # Advice for users of a plugin is none for its author.
     meant_for_users = error.remedy == REPORT or error.remedy.startswith("Reinstall or update")
     remedy = "Mend it in the plugin." if meant_for_users or not error.remedy else error.remedy
@@ -127,18 +126,6 @@ def calling(step: str, call: Callable[[], Any]) -> Any:
 
 
 def _described(error: BaseException) -> str:
-    place = _place(error)
+    place = raised_at(error)
     text = f"{type(error).__name__}: {error}".rstrip(": .")
     return f"{text} (at {place})" if place else text
-
-
-def _place(error: BaseException) -> str:
-    """File and line that raised it."""
-    if isinstance(error, SyntaxError):
-        return ""  # it says so itself
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if "importlib" not in frame.filename  # which looked for it
-    ]
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

@@ -15,6 +15,7 @@ import numpy as np
 
 from cbirbench.errors import DataError
 from cbirbench.permutation import PERMUTATIONS
+from cbirbench.plain_text import printable
 from cbirbench.report.explanations import RELEVANCE_RANK, Explained, Explanations, explanations
 from cbirbench.statistics import Comparison, check_scores, compare, query_table
 
@@ -259,8 +260,7 @@ def correlation(value: float) -> str:
 
 def plain(text: object) -> str:
     """One printable line of text: line breaks become spaces, control characters question marks."""
-    line = " ".join(str(text).split())
-    return "".join(character if character.isprintable() else "?" for character in line)
+    return printable(" ".join(str(text).split()))
 
 
 def value_text(value: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,9 @@ from typing import Any
 import markup
 
 from cbirbench import registry
-from cbirbench.explain.relax import RelaxOptions
 from cbirbench.option_tables import OptionRow, option_rows
 from cbirbench.options import Options
-from cbirbench.settings import RunOptions
+from cbirbench.plugin_facts import first_paragraph, own_options
 
 TITLES: dict[registry.Kind, str] = {
     "extractor": "Extractors",
@@ -66,8 +64,7 @@ def page(root: Path) -> str:
             if plugin.distribution in folders
         ]
     parts.append("## Runs and explanations\n\nNo plugins, but set in the same way.\n")
-    own: tuple[tuple[str, type[Options]], ...] = (("run", RunOptions), ("relax", RelaxOptions))
-    for name, options in own:
+    for name, options in own_options().items():
         parts.append(f"### {name}\n\n{_summary(options)}\n\n{_options(options)}")
     return "\n".join(parts)
 
@@ -91,8 +88,7 @@ def _plugin(plugin: registry.Plugin, plugin_class: Any, folder: str) -> str:
 
 
 def _summary(documented: Any) -> str:
-    """The first paragraph of its docstring."""
-    return markup.text((inspect.getdoc(documented) or "").partition("\n\n")[0].replace("``", "`"))
+    return markup.text(first_paragraph(documented))
 
 
 def _options(options_type: type[Options]) -> str:
@@ -105,7 +101,7 @@ def _options(options_type: type[Options]) -> str:
             (
                 markup.code(row.name, whole=True),
                 markup.text(row.description.replace("``", "`")),
-                markup.text(row.kind + (f" ({row.unit})" if row.unit and row.unit not in row.kind else "")),
+                markup.text(row.kind + (f" ({row.unit_apart})" if row.unit_apart else "")),
                 _default(row),
                 markup.text(row.source),
             )

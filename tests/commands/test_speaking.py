@@ -7,23 +7,10 @@ import pytest
 import typer
 from rich.table import Table
 
-from cbirbench.commands.speaking import console, printable, reported, say
+from cbirbench.commands.speaking import console, reported, say
 from cbirbench.errors import DataError
 
 HOSTILE = "a\x1b]0;title\x07\x1b[31mb\u202e :smile: [red]c[/red]"
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain, é and ×", "plain, é and ×"),
-        ("a\nb\tc", "a\nb\tc"),
-        ("\x1b[2J\r\x00", "?[2J??"),
-        ("\u202eoof", "?oof"),
-    ],
-)
-def test_control_characters_become_question_marks(text: str, shown: str) -> None:
-    assert printable(text) == shown
 
 
 def failing() -> None:

@@ -43,6 +43,20 @@ def judge(subject: Callable[..., Subject]) -> Judge:
 
 
 @pytest.fixture(scope="session")
+def caught(judge: Judge) -> Judge:
+    """Asks one check about a faulty class, which it must find and say what to do about: its verdict."""
+
+    def verdict(kind: Kind, check: str, faulty: type[Any], found: str) -> Verdict:
+        told = judge(kind, check, faulty)
+        assert told.outcome == "failed", told
+        assert found in told.found
+        assert told.remedy
+        return told
+
+    return verdict
+
+
+@pytest.fixture(scope="session")
 def every_verdict(subject: Callable[..., Subject]) -> Callable[..., dict[str, Verdict]]:
     """Asks all checks about a class, but for those that need it installed."""
 
