@@ -19,9 +19,13 @@ from cbirbench.store import Store
 # Set before torch is imported: on arrays this small, threads only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A busy machine is no fault.
-settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
+# A busy machine is no fault. The inputs tried are the same in every run, so a red one tells of the change;
+# `pytest --hypothesis-profile search` looks for others.
+for _profile, _same in (("same", True), ("search", False)):
+    settings.register_profile(
+        _profile, settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=_same
+    )
+settings.load_profile("same")
 
 # What test files share besides fixtures: a test folder is no package.
 sys.path.insert(0, str(Path(__file__).parent / "doubles"))

@@ -333,7 +333,6 @@ def loaded_after(code: str) -> set[str]:
         text=True,
         check=True,
         env=environment,
-        timeout=60,
     )
     return {name.split(".")[0] for name in json.loads(done.stdout.partition("LOADED")[2])}
 

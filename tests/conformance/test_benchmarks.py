@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -335,12 +334,6 @@ def test_hu_that_are_cut_off_are_noted_of_a_program_s_scans(judge: Any) -> None:
     assert "cut off: v0 at -160 HU and 100 HU" in verdict.found
     assert "cut off" not in judge("benchmark", "hounsfield_units", NotMadeUp).found
     assert judge("benchmark", "hounsfield_units", NotMadeUp).outcome == "passed"
-
-
-def test_many_scans_are_counted_once(judge: Any) -> None:
-    start = time.process_time()
-    assert judge("benchmark", "sources", Sound, scans=6000).outcome == "passed"
-    assert time.process_time() - start < 5  # counting each id anew takes a minute
 
 
 def test_values_without_a_name_are_told_by_number(judge: Any) -> None:
