@@ -172,7 +172,9 @@ def sign_flip_test(
         bits = np.random.default_rng(seed).integers(0, 2, size=(permutations, count), dtype=np.int8)
     statistics = (1.0 - 2.0 * bits) @ sums / queries
     observed = float(sums.sum() / queries)
-    p = _share_at_least(statistics, observed, alternative, exact, float(np.abs(sums).sum() / queries))
+    # Of the differences, not of their sums: where these cancel, nothing but rounding is left of them.
+    scale = float(np.abs(values[kept]).sum() / queries)
+    p = _share_at_least(statistics, observed, alternative, exact, scale)
     # Turning all signs turns the statistic's sign, so two-sided patterns come in pairs.
     smallest = (2 if alternative == "two-sided" else 1) / 2**count if exact else 1 / (permutations + 1)
     counted = 2**count if exact else permutations + 1
