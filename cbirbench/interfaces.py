@@ -188,6 +188,13 @@ class Located(ABC):
         """
 
 
+class Floor:
+    """An extractor that others are to rise above, as it looks at no anatomy. Opting in is inheriting from it.
+
+    Tables name it a floor, and reports say which extractors do not rise above it.
+    """
+
+
 Precision = Literal["float32", "bfloat16"]
 """Arithmetic of the passes of an explanation."""
 

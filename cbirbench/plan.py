@@ -100,6 +100,7 @@ class Contender:
     runs: int
     augmentations: Sequence[Plugin] = ()
     augmentation_options: Mapping[str, Options] = field(default_factory=dict)
+    floor: bool = False
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from cbirbench.doubts import heard
 from cbirbench.errors import MissingError, PluginError, UsageError
 from cbirbench.explain.precision import resolved
 from cbirbench.explain.relax import RelaxOptions
-from cbirbench.interfaces import Augmentation, Benchmark, Context, Metric, Options, Source, Trainable
+from cbirbench.interfaces import Augmentation, Benchmark, Context, Floor, Metric, Options, Source, Trainable
 from cbirbench.leakage import crossing_patients
 from cbirbench.plan import DEFAULT_METRICS, Contender, ExternalCohort, Plan, Request
 from cbirbench.plugin_facts import families, own_options
@@ -244,10 +244,11 @@ def _contenders(settings: Settings, names: Sequence[str], device: str, runs: int
             )
         extractor_class = registry.load(plugin)
         options = settings.resolve(extractor_class.options_type, plugin.names)
-        trained = issubclass(extractor_class, Trainable) if isinstance(extractor_class, type) else False
+        is_class = isinstance(extractor_class, type)
+        trained, floor = (is_class and issubclass(extractor_class, trait) for trait in (Trainable, Floor))
         alias = asked if asked != plugin.name else next(iter(plugin.aliases), "")
         context = Context(device=device, augmentation=augmentation)
-        contender = Contender(plugin, alias, options, context, trained, runs if trained else 1)
+        contender = Contender(plugin, alias, options, context, trained, runs if trained else 1, floor=floor)
         asked_for.clear()
         asked_options.clear()
         contender.make()  # its weights are looked for now, not after the others were trained

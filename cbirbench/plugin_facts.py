@@ -54,6 +54,7 @@ class PluginFacts:
         trains: Whether it learns from the gallery.
         cheaper_for_explanations: Whether it has a cheaper twin for the many passes of an explanation.
         located: Whether it is told where in its scan a slice lies.
+        floor: Whether it is one that others are to rise above.
         needs: What a metric is computed from.
         defaults: What a benchmark sets for others, by name or family, as one would type it.
         options: Its options.
@@ -72,6 +73,7 @@ class PluginFacts:
     trains: bool = False
     cheaper_for_explanations: bool = False
     located: bool = False
+    floor: bool = False
     needs: str = ""
     defaults: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     options: Sequence[OptionRow] = ()
@@ -217,7 +219,7 @@ def facts_of(plugin: Plugin) -> PluginFacts:
 
 
 def _described(plugin: Plugin, plugin_class: Any) -> dict[str, Any]:
-    from cbirbench.interfaces import Explainable, Located, Trainable
+    from cbirbench.interfaces import Explainable, Floor, Located, Trainable
     from cbirbench.option_tables import option_rows, typed
 
     options_type = plugin_class.options_type
@@ -231,6 +233,7 @@ def _described(plugin: Plugin, plugin_class: Any) -> dict[str, Any]:
         "trains": issubclass(own_class, Trainable),
         "cheaper_for_explanations": issubclass(own_class, Explainable),
         "located": issubclass(own_class, Located),
+        "floor": issubclass(own_class, Floor),
         "needs": str(plugin_class.needs) if plugin.kind == "metric" else "",
         "defaults": {
             name: {option: typed(value) for option, value in values.items()}

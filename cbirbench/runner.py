@@ -12,6 +12,7 @@ import numpy as np
 
 from cbirbench import results
 from cbirbench.atomic import write_text
+from cbirbench.chance import chance_levels
 from cbirbench.environment import environment
 from cbirbench.errors import DataError, UsageError
 from cbirbench.estimate import announce_long_work
@@ -59,6 +60,7 @@ def execute(plan: Plan, out: Path, store: Store, progress: Progress, command: st
     announce_long_work(plan, sets, store, progress)
     # First, so that a metric that fails does so before hours of training.
     controls = [row for one in sets for row in control_rows(plan, one, store, progress)]
+    chance = {one.cohort: chance_levels(plan.metrics, one) for one in sets}
     results.claim(out, key, command)
     results.write_slices(out, sets, pixels=plan.request.pixels)
     leaks = find_leaks(plan, sets)
@@ -78,7 +80,7 @@ def execute(plan: Plan, out: Path, store: Store, progress: Progress, command: st
     for path in store.discarded:
         progress.note(f"A damaged cache entry was thrown away and made again: {path.name}")
     results.write_tables(out, plan.benchmark_plugin.name, sets, outcomes, controls)
-    summary = as_json(summarise(plan, sets, outcomes, controls, leaks, command, started))
+    summary = as_json(summarise(plan, sets, outcomes, controls, chance, leaks, command, started))
     boards = write_report(out, summary)
     summary["files"] = results.present(out)
     results.write_summary(out, machine_report(summary, boards))
@@ -222,6 +224,7 @@ def summarise(
     sets: Sequence[QuerySet],
     outcomes: Sequence[RunOutcome],
     controls: Sequence[Mapping[str, Any]],
+    chance: Mapping[str, Mapping[str, float]],
     leaks: Mapping[str, Leaks],
     command: str,
     started: str,
@@ -232,6 +235,7 @@ def summarise(
     return {
         "benchmark": {
             **_queries_summary(own),
+            "chance": chance[own.cohort],
             "name": plan.benchmark_plugin.name,
             "gallery_slices": len(own.gallery),
             "gallery_volumes": len({item.volume_id for item in own.gallery}),
@@ -245,6 +249,7 @@ def summarise(
         "cohorts": [
             {
                 **_queries_summary(one),
+                "chance": chance[one.cohort],
                 "name": one.cohort,
                 "gallery": "self" if one.among_themselves else "benchmark",
                 "data_fingerprint": one.queries.fingerprint(),
@@ -263,6 +268,7 @@ def summarise(
                 "name": contender.name,
                 "aliases": [contender.alias] if contender.alias else [],
                 "trained": contender.trained,
+                "floor": contender.floor,
                 "runs": contender.runs,
                 "training": [
                     {

@@ -30,6 +30,7 @@ def test_resolves_everything_that_was_asked_for() -> None:
     assert [contender.name for contender in plan.contenders] == ["learned-offset", "brightness-mean"]
     assert [contender.alias for contender in plan.contenders] == ["", "brightness"]
     assert [contender.trained for contender in plan.contenders] == [True, False]
+    assert [contender.floor for contender in plan.contenders] == [False, False]
     assert [contender.runs for contender in plan.contenders] == [2, 1]
     assert [metric.name for metric in plan.metrics] == ["purity@5"]
     assert [plugin.name for plugin in plan.metric_plugins] == ["purity"]
@@ -44,6 +45,11 @@ def test_resolves_everything_that_was_asked_for() -> None:
     assert plan.title == "paper (changed: epochs, runs)"
     assert list(plan.notes) == []
     assert plan.contenders[0].make() is not plan.contenders[0].make()
+
+
+def test_a_floor_is_known_as_one() -> None:
+    plan = plan_of(extractors=("brightness", "random", "z-position"))
+    assert [contender.floor for contender in plan.contenders] == [False, True, True]
 
 
 def test_an_alias_stands_beside_the_canonical_name_whichever_was_asked_for() -> None:

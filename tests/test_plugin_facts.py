@@ -62,7 +62,7 @@ def test_what_an_extractor_is_is_read_from_its_class_without_making_it(install) 
     assert facts.problem == ""
     assert facts.interface_version == 1
     assert facts.purpose == "Flat features, as `flat` as can be."
-    assert (facts.trains, facts.cheaper_for_explanations, facts.located) == (False, False, False)
+    assert not any((facts.trains, facts.cheaper_for_explanations, facts.located, facts.floor))
     assert (facts.needs, facts.defaults) == ("", {})
     assert [row.takes for row in facts.options] == ["whole number, 1 or more (px; default 3)"]
 
@@ -79,13 +79,14 @@ def test_what_every_kind_says_of_itself(fake_plugins) -> None:
     assert phantom.defaults["simsiam"]["epochs"] == "15"
 
 
-def test_a_cheaper_twin_and_a_position_are_opted_into(install) -> None:
-    source = "from cbirbench.interfaces import Explainable, Located\n" + EXTRACTOR.replace(
-        "class Flat:", "class Flat(Explainable, Located):"
+def test_a_cheaper_twin_a_position_and_being_a_floor_are_opted_into(install) -> None:
+    source = "from cbirbench.interfaces import Explainable, Floor, Located\n" + EXTRACTOR.replace(
+        "class Flat:", "class Flat(Explainable, Floor, Located):"
     )
     install("flat-package", {"extractor": {"flat": "flat_module:Flat"}}, {"flat_module": source})
     assert one("flat").cheaper_for_explanations
     assert one("flat").located
+    assert one("flat").floor
 
 
 def test_a_family_names_its_members_and_can_be_asked_for(install, fake_plugins) -> None:

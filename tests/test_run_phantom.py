@@ -91,6 +91,11 @@ def test_the_folder_holds_what_was_promised(finished: tuple[Path, str]) -> None:
     assert summary["profile"] == "paper"
     assert {d["option"] for d in summary["departures"]} >= {"backbone", "epochs", "masks", "runs"}
     assert [run["resumed_from_epoch"] for run in summary["extractors"][0]["training"]] == [None, None]
+    # Half of the slices show the liver; maps have a chance level of their own.
+    assert summary["benchmark"]["chance"] == {
+        "map@5": pytest.approx(0.5, abs=0.01),
+        "knn-accuracy@5": pytest.approx(0.5, abs=0.01),
+    }
     assert {path.name for path in out.iterdir()} == {*summary["files"], "run.json"}
     assert (out / "report.md").read_text().startswith("#")
     scores = pd.read_parquet(out / "scores.parquet")

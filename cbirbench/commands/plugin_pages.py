@@ -75,6 +75,7 @@ def _lines(facts: PluginFacts) -> Iterable[tuple[str, str]]:
     yield "training", "learns from the gallery before it is evaluated" if facts.trains else ""
     yield "explaining", "has a cheaper twin for explanations" if facts.cheaper_for_explanations else ""
     yield "position", "is told where in its scan a slice lies" if facts.located else ""
+    yield "floor", "others are to rise above it: it looks at no anatomy" if facts.floor else ""
     if facts.family:
         members = " and ".join(facts.family_members)
         yield "family", f"--set {facts.family}.OPTION=VALUE sets an option of {members}"

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cbirbench.leakage import leakage_findings
+from cbirbench.report.cautions import cautions
 from cbirbench.report.cohorts import cohorts_of, of_cohort
 from cbirbench.report.explanation_section import explanation_section
-from cbirbench.report.footnotes import explanation_warnings, patients_warning, runs_warning
 from cbirbench.report.markup import inline
 from cbirbench.report.score_table import score_table
 from cbirbench.report.scoreboard import Scoreboard
@@ -48,11 +48,10 @@ def _opening(seen: Mapping[str, Any], board: Scoreboard) -> list[str]:
         f"{data['query_slices']} query slices ({data['query_volumes']} scans, {board.patients} patients) of "
         f"an external cohort, each looked up among {where}."
     ]
-    warnings = [*data.get("alarms", ()), patients_warning(board), runs_warning(board)]
-    warnings += explanation_warnings(board)
+    warnings = [*data.get("alarms", ()), *cautions(board)]
     if data.get("leakage"):
         warnings += leakage_findings(data["leakage"])
-    for warning in filter(None, warnings):
+    for warning in warnings:
         lines += ["", f"> **Mind:** {inline(warning)}"]
     return lines
 

@@ -44,7 +44,7 @@ def _maps(board: Scoreboard, maps: Explanations) -> list[str]:
     for row in board.rows:
         item = board.explained(row)
         mean = row.scores[RELEVANCE_RANK].mean if ranked else math.nan
-        cells = [inline(row.title)]
+        cells = [inline(row.name)]
         if ranked:
             chance = _percent(maps.chance_of(row.extractor))
             cells += [_percent(mean), chance, board.over_chance(mean, row.extractor)]
@@ -104,7 +104,7 @@ def _attention(board: Scoreboard) -> list[str]:
     for tissue in tissues:
         for place, (row, part) in enumerate(found[tissue]):
             name = f"**{inline(tissue)}** (target)" if part.target else inline(tissue)
-            cells = ["" if place else name, *([inline(row.title)] if several else []), _percent(part.area)]
+            cells = ["" if place else name, *([inline(row.name)] if several else []), _percent(part.area)]
             for share in (part.importance, part.top_tenth):
                 cells += [_percent(share), _times(part.times_area(share))]
             rows.append(cells)
@@ -122,7 +122,7 @@ def _attention(board: Scoreboard) -> list[str]:
 
 def _figures(summary: Mapping[str, Any], board: Scoreboard) -> list[str]:
     """The drawn retrievals, each with its score and why it was chosen."""
-    names = {row.extractor: row.title for row in board.rows}
+    names = {row.extractor: row.name for row in board.rows}
     runs = {row.extractor: row.runs for row in board.rows}
     blocks = []
     for item in summary.get("figures") or ():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cbirbench.permutation import ALPHA
-from cbirbench.report.footnotes import runs_warning
+from cbirbench.report.cautions import cautions, runs_warning
 from cbirbench.report.scoreboard import Row, Scoreboard
 from cbirbench.statistics import Comparison
 
@@ -40,6 +40,7 @@ def _results(board: Scoreboard) -> dict[str, Any]:
             metric: {"defined": scope.defined, "all": scope.queries} for metric, scope in board.scopes.items()
         },
         "query_patients": board.patients,
+        "cautions": cautions(board),
         "significance": {
             "alpha": ALPHA,
             "correction": "Holm",
@@ -55,6 +56,7 @@ def _score_rows(row: Row, board: Scoreboard) -> dict[str, Any]:
         "extractor": row.extractor,
         "aliases": list(row.aliases),
         "trained": row.trained,
+        "floor": row.floor,
         "runs": row.runs,
         "metrics": {
             metric: {

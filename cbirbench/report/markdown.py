@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cbirbench.leakage import leakage_findings
+from cbirbench.report.cautions import cautions
 from cbirbench.report.cohort_sections import cohort_sections
 from cbirbench.report.cohorts import cohorts_of, of_cohort, scores_of
 from cbirbench.report.data_section import data_section
 from cbirbench.report.explanation_section import explanation_section
-from cbirbench.report.footnotes import explanation_warnings, patients_warning, runs_warning
 from cbirbench.report.markup import inline, pairs, table
 from cbirbench.report.score_table import score_table
-from cbirbench.report.scoreboard import DASH, Scoreboard, heading, plain, scoreboard, value_text
+from cbirbench.report.scoreboard import DASH, Scoreboard, about, heading, plain, scoreboard, value_text
 from cbirbench.report.significance import significance_section
 from cbirbench.report.training import training_runs, training_warnings
 from cbirbench.results import CURVES_FIGURE, CURVES_TABLE, FILES
@@ -77,7 +77,7 @@ def report(
 
 def _opening(summary: Mapping[str, Any], board: Scoreboard, training: pd.DataFrame | None) -> list[str]:
     data = summary["benchmark"]
-    names = ", ".join(inline(row.title) for row in board.rows)
+    names = ", ".join(inline(row.name) for row in board.rows)
     lines = [f"# {inline(board.title)}", ""]
     if board.synthetic:
         lines += [
@@ -91,9 +91,8 @@ def _opening(summary: Mapping[str, Any], board: Scoreboard, training: pd.DataFra
         f"({data['gallery_volumes']} scans), nearest first by {inline(summary['distance'])} distance, "
         f"by the features of: {names}."
     )
-    warnings = [*data.get("alarms", ()), patients_warning(board), runs_warning(board)]
+    warnings = [*data.get("alarms", ()), *cautions(board)]
     warnings += training_warnings(training)
-    warnings += explanation_warnings(board)
     if data.get("leakage"):
         warnings += leakage_findings(data["leakage"])
     for warning in filter(None, warnings):
@@ -112,12 +111,12 @@ def _reading(summary: Mapping[str, Any], board: Scoreboard) -> list[str]:
             meaning = (
                 f"mean of precision@1 to precision@{inline(depth)}, over queries: the share of the nearest k "
                 "slices that have the query's label, averaged over k (the paper's equations 5 and 6). Other "
-                "programs give the name MAP to other quantities. " + _CHANCE
+                "programs give the name MAP to other quantities. " + _chance(board, metric)
             )
         elif family == "knn-accuracy" and depth:
             meaning = (
                 f"share of queries whose label is that of the majority of their {inline(depth)} nearest "
-                "slices. " + _CHANCE
+                "slices. " + _chance(board, metric)
             )
         elif metric == "relevance-rank":
             meaning = (
@@ -146,10 +145,10 @@ def _reading(summary: Mapping[str, Any], board: Scoreboard) -> list[str]:
     return lines
 
 
-_CHANCE = (
-    "With as many slices of the one label as of the other, neighbours drawn at random score 50 %; else "
-    "chance follows from the mix of the labels."
-)
+def _chance(board: Scoreboard, metric: str) -> str:
+    if metric in board.chance:
+        return f"Neighbours drawn at random score about {about(board.chance[metric])} here."
+    return "Neighbours drawn at random score what follows from the mix of the labels."
 
 
 def _departures(summary: Mapping[str, Any]) -> list[str]:
@@ -172,7 +171,7 @@ def _departures(summary: Mapping[str, Any]) -> list[str]:
 
 def _undefined(boards: Sequence[Scoreboard]) -> list[str]:
     rows = [
-        [inline(row.title), inline(heading(metric)), f"{score.undefined} of {score.expected}"]
+        [inline(row.name), inline(heading(metric)), f"{score.undefined} of {score.expected}"]
         + ([inline(board.benchmark)] if len(boards) > 1 else [])
         for board in boards
         for row in board.rows

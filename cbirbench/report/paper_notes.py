@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 
 from cbirbench.permutation import ALPHA
-from cbirbench.report.footnotes import patients_warning, runs_warning, scope_lines
+from cbirbench.report.cautions import patients_warning, runs_warning
+from cbirbench.report.footnotes import scope_lines
 from cbirbench.report.paper_layout import Note
 from cbirbench.report.paper_runs import Column, fill_command
 from cbirbench.report.reported import OURS, ReportedRow, ReportedTable

@@ -13,7 +13,7 @@ def score_table(board: Scoreboard) -> list[str]:
     """Extractors, then controls, a row each, and the footnotes, as lines of Markdown."""
     rows = []
     for row in board.rows:
-        cells = [inline(row.title), str(row.runs)]
+        cells = [("*floor:* " if row.floor else "") + inline(row.name), str(row.runs)]
         for metric in board.metrics:
             score = row.scores[metric]
             figures = f"**{percent(score)}**" if score.best else percent(score)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,19 +49,34 @@ class Score:
 
 @dataclass(frozen=True)
 class Row:
-    """One extractor of the table: its canonical name, aliases, whether it trains, its runs and its scores."""
+    """One extractor of the table.
+
+    Attributes:
+        extractor: Its canonical name.
+        aliases: Its other names.
+        trained: Whether it trains.
+        runs: How many runs it had.
+        scores: By metric.
+        floor: Whether it is one that others are to rise above.
+    """
 
     extractor: str
     aliases: tuple[str, ...]
     trained: bool
     runs: int
     scores: Mapping[str, Score]
+    floor: bool = False
 
     @property
-    def title(self) -> str:
+    def name(self) -> str:
         """The name with its aliases beside it, ``simsiam-hu-clip (ours)``, safe to print on one line."""
         aliases = f" ({', '.join(self.aliases)})" if self.aliases else ""
         return plain(self.extractor + aliases)
+
+    @property
+    def title(self) -> str:
+        """What stands in a table: the name, and for a floor that it is one."""
+        return f"floor: {self.name}" if self.floor else self.name
 
 
 @dataclass(frozen=True)
@@ -89,6 +104,7 @@ class Scoreboard:
         departures: One line for each value that departs from the profile.
         explanations: What the run's explanations rest on; None where it has none.
         masked: How many queries have a mask; None where that is not known.
+        chance: For each metric on neighbours, about what it gives where these are drawn at random.
     """
 
     benchmark: str
@@ -103,6 +119,7 @@ class Scoreboard:
     departures: tuple[str, ...]
     explanations: Explanations | None = None
     masked: int | None = None
+    chance: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def family(self) -> int:
@@ -210,7 +227,8 @@ def scoreboard(
             for metric in metrics
         }
         aliases = tuple(str(alias) for alias in item.get("aliases", ()))
-        rows.append(Row(name, aliases, bool(item.get("trained", False)), runs, found))
+        trained, floor = (bool(item.get(fact, False)) for fact in ("trained", "floor"))
+        rows.append(Row(name, aliases, trained, runs, found, floor))
     return Scoreboard(
         benchmark=str(summary["benchmark"]["name"]),
         profile_title=str(summary["profile_title"]),
@@ -224,6 +242,7 @@ def scoreboard(
         departures=tuple(departure_line(item) for item in summary.get("departures", ())),
         explanations=explanations(summary),
         masked=summary["benchmark"].get("masked_queries"),
+        chance=summary["benchmark"].get("chance") or {},
     )
 
 
@@ -251,6 +270,11 @@ def percent_of(mean: float, sd: float) -> str:
         return DASH
     deviation = DASH if math.isnan(sd) else f"{100 * sd:.1f}"
     return f"{100 * mean:.1f} ± {deviation}"
+
+
+def about(fraction: float) -> str:
+    """``50 %``: a level that is itself estimated."""
+    return f"{100 * fraction:.0f} %"
 
 
 def correlation(value: float) -> str:

@@ -14,7 +14,7 @@ def significance_section(board: Scoreboard) -> list[str]:
     """What was tested and how, and a row for each comparison, as lines of Markdown."""
     if not board.comparisons:
         return ["One extractor: nothing to compare."]
-    first = inline(board.rows[0].title)
+    first = inline(board.rows[0].name)
     tests = {item.result.test for item in board.comparisons}
     lines = [
         f"The first-named extractor, {first}, is tested one-sided (better) against each other; every other "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from rich.table import Table
 from rich.text import Text
 
+from cbirbench.report.cautions import cautions
 from cbirbench.report.footnotes import control_title, footnotes
 from cbirbench.report.scoreboard import Scoreboard, heading, percent, percent_of
 
@@ -64,10 +65,10 @@ def scoreboard_tables(board: Scoreboard, width: int) -> list[Table]:
 
 
 def print_scoreboard(board: Scoreboard, console: Console) -> None:
-    """Print the table and its footnotes."""
+    """Print the table, its footnotes, and what is to be minded."""
     for table in scoreboard_tables(board, console.width):
         console.print(table)
-    for line in footnotes(board):
+    for line in [*footnotes(board), *cautions(board)]:
         console.print(Text(line), highlight=False)
 
 

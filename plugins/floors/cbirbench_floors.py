@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from cbirbench.interfaces import Located, Options, Plugin, option
+from cbirbench.interfaces import Floor, Located, Options, Plugin, option
 from cbirbench.windows import WIDE_WINDOW, WideHUWindow, wide_window_images
 
 
@@ -27,7 +27,7 @@ class HistogramOptions(Options):
     window: WideHUWindow = option(WIDE_WINDOW, description="Window, or an organ's name.", unit="HU")
 
 
-class IntensityHistogram(Plugin):
+class IntensityHistogram(Plugin, Floor):
     """How much of the slice lies in each part of the HU window, and nothing of where."""
 
     interface_version: ClassVar[int] = 1
@@ -57,7 +57,7 @@ class RandomOptions(Options):
     seed: int = option(0, description="Another seed, other vectors.", ge=0)
 
 
-class RandomVectors(Plugin):
+class RandomVectors(Plugin, Floor):
     """A vector of normal numbers that is drawn anew for each image, seeded by the image itself.
 
     Equal images have equal vectors; the least change gives another, so that its retrieval and its
@@ -87,7 +87,7 @@ class RandomVectors(Plugin):
         return torch.randn(self.options.size, generator=generator)
 
 
-class ZPosition(Plugin, Located):
+class ZPosition(Plugin, Located, Floor):
     """Where in its scan the slice lies, from the most inferior to the most superior; no pixel is seen.
 
     The height is an angle from 0 to 90 degrees, and the vector its cosine and sine: Euclidean and cosine

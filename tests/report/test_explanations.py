@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cbirbench.report.cautions import explanation_warnings
 from cbirbench.report.explanations import AIM, Attention, Explained, explanations
-from cbirbench.report.footnotes import explanation_warnings
 from cbirbench.report.scoreboard import scoreboard
 
 

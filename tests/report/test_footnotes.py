@@ -1,7 +1,5 @@
-import pandas as pd
-import pytest
-
-from cbirbench.report.footnotes import explanation_lines, explanation_warnings, footnotes, runs_warning
+from cbirbench.report.cautions import cautions
+from cbirbench.report.footnotes import footnotes
 from cbirbench.report.scoreboard import scoreboard
 
 
@@ -12,13 +10,8 @@ def test_too_few_patients_are_marked_and_said(summary, scores):
     assert [board.marks(r, "map@5") for r in board.rows] == ["•", "‡", "‡"]
     lines = footnotes(board)
     assert any(line.startswith("‡ the comparison with simsiam-hu-clip (ours) cannot reach") for line in lines)
-    assert any(line.startswith("3 query patients say little") for line in lines)
+    assert any(line.startswith("3 query patients say little") for line in cautions(board))
     assert any("is significantly better than none of the others" in line for line in lines)
-
-
-def test_ten_patients_need_no_warning(summary, scores):
-    ten = scores[scores["patient_id"].isin([f"p{i}" for i in range(10)])]
-    assert not any("say little" in line for line in footnotes(scoreboard(summary, ten)))
 
 
 def test_departures_stand_beside_the_table(summary, scores):
@@ -26,48 +19,6 @@ def test_departures_stand_beside_the_table(summary, scores):
     assert footnotes(board)[-1] == (
         "Changed from the profile: simsiam-hu-clip.epochs 5, not 250 (by the benchmark)."
     )
-
-
-def trained_twice(summary, scores, runs, extractors=2, metrics=("map@5",)):
-    """The first extractors on some metrics, each with so many runs whose scores differ."""
-    summary = {**summary, "extractors": summary["extractors"][:extractors], "metrics": list(metrics)}
-    names = [item["name"] for item in summary["extractors"]]
-    chosen = scores[scores["extractor"].isin(names) & scores["metric"].isin(metrics) & (scores["run"] == 0)]
-    return scoreboard(summary, pd.concat([chosen.assign(run=run) for run in range(runs)]))
-
-
-def test_three_runs_against_three_are_warned_of(summary, scores):
-    board = trained_twice(summary, scores, runs=3)
-    # One in 20 is not below .05; of 8 runs dealt to 4 and 4 it is one in 70.
-    assert runs_warning(board) == (
-        "Too few training runs: 1 of 1 test cannot reach p < 0.05, whatever the scores (3 runs against 3 "
-        "stop at p = 0.05). To be sure to be able to, a test over runs of this family takes, of each "
-        "extractor, 4 runs where it is one-sided."
-    )
-    assert runs_warning(board) in footnotes(board)
-
-
-def test_four_runs_reach_it_alone_and_not_in_a_larger_family(summary, scores):
-    assert runs_warning(trained_twice(summary, scores, runs=4)) == ""
-    metrics = ("map@5", "knn-accuracy@5", "relevance-rank")
-    warning = runs_warning(trained_twice(summary, scores, runs=4, extractors=3, metrics=metrics))
-    # Nine tests: 9/70 is too large; 9/252 is not, but 18/252 is, and 18/924 is not.
-    assert warning.startswith("Too few training runs: 9 of 9 tests cannot reach p < 0.05")
-    assert "4 runs against 4 stop at p = 0.01429; 4 runs against 4, two-sided, stop at p = 0.02857" in warning
-    assert "Holm's correction multiplies by up to 9" in warning
-    assert warning.endswith(
-        "takes, of each extractor, 5 runs where it is one-sided and 6 runs where it is two-sided."
-    )
-
-
-def test_a_family_too_large_for_the_permutations_is_said(summary, scores):
-    names = [f"e{i}" for i in range(4)]
-    summary["extractors"] = [{"name": name} for name in names]
-    summary["metrics"] = ["map@5"]
-    one = scores[(scores["metric"] == "map@5") & (scores["extractor"] == "hog")]
-    runs = [one.assign(extractor=name, run=run) for name in names for run in range(3)]
-    board = scoreboard(summary, pd.concat(runs), permutations=100)
-    assert "no number of runs with 100 permutations where it is one-sided" in runs_warning(board)
 
 
 def test_chance_and_reliability_are_explained(explained, scores):
@@ -90,73 +41,28 @@ def test_undefined_maps_are_counted_with_their_reasons(explained, scores):
     assert not any(line.startswith("hog: reliability undefined") for line in lines)  # the 3 of above
 
 
-def test_unreliable_maps_and_maps_no_better_than_a_control_are_warned_of(explained, scores):
-    explained["explanations"]["controls"]["random-map"]["relevance-rank"]["mean"] = 0.3
-    assert explanation_warnings(scoreboard(explained, scores)) == [
-        # Six times 2750.4 masks, rounded up.
-        "Mean reliability of the maps below 0.8 (hog 0.60): other masks would give other maps. More masks "
-        "make them more reliable: --set relax.masks=17000, about what a mean of 0.9 takes (with "
-        "--until-reliable 0.9 a map takes them only as far as it needs them).",
-        # Equal to the centre's 25 %, and below the other.
-        "hog: its maps find the organ no better than a map of random numbers (RR 25.0 % against 30.0 %) or a "
-        "map of the image's centre (RR 25.0 % against 25.0 %).",
-        "gabor: its maps find the organ no better than a map of random numbers (RR 25.0 % against 30.0 %) or "
-        "a map of the image's centre (RR 25.0 % against 25.0 %).",
-    ]
+def test_chance_of_metrics_on_neighbours_is_said_in_whole_percent(summary, scores):
+    summary["benchmark"]["chance"] = {"map@5": 0.4967, "knn-accuracy@5": 0.3333, "other": 0.1}
+    lines = footnotes(scoreboard(summary, scores))
+    assert "Chance, neighbours drawn at random: MAP@5 50 %, ACC (5-NN) 33 %." in lines
 
 
-def test_one_warning_names_all_extractors_with_poor_maps_and_the_most_masks(explained, scores):
-    entry = explained["explanations"]["extractors"]["gabor"]
-    entry["reliability"] = {"mean": 0.5, "lowest": 0.4, "undefined": 0}
-    entry["masks"]["mean"] = 3000.0
-    (warning, *others) = explanation_warnings(scoreboard(explained, scores))
-    assert "(hog 0.60, gabor 0.50)" in warning and not any("reliability" in other for other in others)
-    assert "relax.masks=27000," in warning  # nine times as many: .9 * .5 / (.5 * .1)
+def test_a_table_without_a_floor_says_so(summary, scores):
+    def advised(board):
+        return any(line.startswith("No floor is among the extractors") for line in footnotes(board))
+
+    assert advised(scoreboard(summary, scores))
+    alone = {**summary, "extractors": summary["extractors"][:1]}
+    assert not advised(scoreboard(alone, scores[scores["extractor"] == "simsiam-hu-clip"]))
+    summary["extractors"][1]["floor"] = True
+    assert not advised(scoreboard(summary, scores))
 
 
-@pytest.mark.parametrize("reliability", [0.1, 0.0, -0.2])
-def test_maps_of_noise_do_not_set_the_masks_that_all_are_given(explained, scores, reliability):
-    entry = explained["explanations"]["extractors"]["gabor"]
-    entry["reliability"] = {"mean": reliability, "lowest": reliability, "undefined": 0}
-    entry["masks"]["mean"] = 3000.0
-    (warning, *_) = explanation_warnings(scoreboard(explained, scores))
-    assert "--set relax.masks=17000, about" in warning  # hog's
-    assert warning.endswith(" gabor would take over 20 times as many.")
-
-
-def test_no_number_of_masks_is_named_where_none_follows(explained, scores):
-    explained["explanations"]["extractors"]["hog"]["reliability"]["mean"] = 0.0
-    (warning, *_) = explanation_warnings(scoreboard(explained, scores))
-    assert "--set relax.masks=N (with" in warning
-
-
-def test_maps_above_both_controls_and_reliable_need_no_warning(explained, scores):
-    explained["extractors"] = explained["extractors"][:1]
-    board = scoreboard(explained, scores[scores["extractor"] == "simsiam-hu-clip"])
-    assert explanation_warnings(board) == []
-
-
-def test_runs_without_explanations_say_nothing_of_them(summary, scores):
-    board = scoreboard(summary, scores)
-    assert explanation_lines(board) == explanation_warnings(board) == []
-
-
-def test_null_values_are_passed_over(explained, scores):
-    entry = explained["explanations"]
-    entry["chance"] = None
-    entry["controls"]["center-map"]["relevance-rank"]["mean"] = None
-    for item in entry["extractors"].values():
-        item["reliability"] = {"mean": None, "lowest": None, "undefined": 24}
-    board = scoreboard(explained, scores)
-    assert explanation_warnings(board) == []
-    text = " ".join(footnotes(board))
-    assert "Chance of RR" not in text and "nan" not in text
-
-
-def test_other_metrics_on_explanations_are_compared_with_controls_too(pointing):
-    board = scoreboard(*pointing)
-    warnings = explanation_warnings(board)
-    assert any(w.startswith("hog: its maps find the organ no better than a map of the") for w in warnings)
-    text = " ".join(footnotes(board))
-    assert "Chance of RR" not in text and "Reliability: the" not in text
-    assert "on 12 of 24 queries: queries that show the target organ." in text
+def test_one_comparison_is_not_corrected(summary, scores):
+    pair = {**summary, "extractors": summary["extractors"][:2], "metrics": ["map@5"]}
+    chosen = scores[scores["extractor"].isin(["simsiam-hu-clip", "hog"]) & (scores["metric"] == "map@5")]
+    lines = footnotes(scoreboard(pair, chosen))
+    assert (
+        "† simsiam-hu-clip (ours) scores significantly higher than this extractor (one-sided p < 0.05)."
+        in lines
+    )

@@ -46,6 +46,15 @@ def test_a_warning_of_too_few_runs_is_there(summary, scores):
     assert "Too few training runs: 9 of 9 tests" in significance["warning"]
 
 
+def test_floors_and_what_is_to_be_minded_are_there(summary, scores):
+    summary["extractors"][1]["floor"] = True
+    summary["benchmark"]["chance"] = {"map@5": 0.5}
+    document = json.loads(machine_report(summary, [scoreboard(summary, scores)]))
+    assert [item["floor"] for item in document["scores"]] == [False, True, False]
+    assert document["benchmark"]["chance"] == {"map@5": 0.5}
+    assert any("gabor in MAP@5 (hog 50.0 %)" in line for line in document["cautions"])
+
+
 def test_it_is_strict_json_whatever_the_summary_holds(summary, scores):
     summary["benchmark"]["mean_query_mask_fraction"] = math.nan
     summary["extra"] = {"numpy": np.float32(0.5), "count": np.int64(3), "inf": (math.inf, 1)}

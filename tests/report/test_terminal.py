@@ -36,6 +36,17 @@ def test_too_few_runs_are_said_beneath_the_table(summary, scores):
     assert text.index("Too few training runs: 9 of 9 tests cannot reach p < 0.05") > text.index("gabor")
 
 
+def test_a_floor_is_called_one_and_what_lies_below_it_is_said(summary, scores):
+    summary["extractors"][1]["floor"] = True
+    summary["benchmark"]["chance"] = {"map@5": 0.5}
+    text = printed(scoreboard(summary, scores))
+    assert "50.0 ± –" in line_of(text, "floor: hog")
+    text = " ".join(text.split())
+    assert "Chance, neighbours drawn at random: MAP@5 50 %." in text
+    assert "no anatomy: gabor in MAP@5 (hog 50.0 %)." in text  # by its name alone
+    assert text.index("no anatomy") > text.index("neighbours drawn at random")
+
+
 def test_the_best_is_bold(summary, scores):
     text = printed(scoreboard(summary, scores), force_terminal=True, color_system="standard")
     assert "\x1b[1m97.9 ± 2.9 •" in text
