@@ -42,6 +42,7 @@ from cbirbench.figures.cross_examination import ExamRow, ExamSlice, draw_cross_e
 from cbirbench.figures.explained_retrieval import ShownSlice, draw_explained_retrieval
 from cbirbench.figures.look import check_format
 from cbirbench.interfaces import Progress
+from cbirbench.results import read_summary
 from cbirbench.retrieval_figures import figure_file
 from cbirbench.slices import CTSlice, Slices
 from cbirbench.store import Store, as_json
@@ -103,6 +104,7 @@ def cross_examine(request: ExamRequest, store: Store, progress: Progress) -> Ans
     """
     if request.out is not None:
         check_format(request.out)
+    read_summary(request.asked.folder)  # a folder that is no run is told of before a scan is read
     new, previous = open_study(request.query), open_study(request.previous)
     numbers = new.numbers(request.slice)
     if len(numbers) != 1:

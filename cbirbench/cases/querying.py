@@ -30,6 +30,7 @@ from cbirbench.figures.explained_retrieval import draw_explained_retrieval
 from cbirbench.figures.look import check_format
 from cbirbench.interfaces import Progress
 from cbirbench.ranking import rank
+from cbirbench.results import read_summary
 from cbirbench.retrieval_figures import figure_file, map_note
 from cbirbench.slices import CTSlice, Slices
 from cbirbench.store import Store, as_json
@@ -64,6 +65,7 @@ def query_scan(
     """
     if out is not None:
         check_format(out)
+    read_summary(asked.folder)  # a folder that is no run is told of before a scan is read
     study = open_study(file)
     numbers = study.numbers(slices)
     reopened, relax = reopened_for(asked)

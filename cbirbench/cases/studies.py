@@ -157,9 +157,13 @@ def open_study(file: ScanFile) -> Study:
     """Open a scan; its voxels are read later.
 
     Raises:
-        UsageError: An orientation is none.
+        UsageError: There is no such file, or an orientation is none.
         DataError: It cannot be read, is no CT volume, or lies nowhere in space.
     """
+    if not file.path.exists():
+        raise UsageError(
+            f"{file.path} does not exist.", "Name a scan: a file, or the folder of a DICOM series."
+        )
     notes: list[str] = []
     with heard(notes):
         volume = open_volume(

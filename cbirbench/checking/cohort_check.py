@@ -18,8 +18,10 @@ from cbirbench.checking.scan_check import check_scan
 from cbirbench.checking.scan_facts import ScanCheck
 from cbirbench.checking.scan_views import View
 from cbirbench.datasets.dataset_json import listed_files, listed_names
-from cbirbench.datasets.discovery import DAMAGED, find_scans
+from cbirbench.datasets.discovery import DAMAGED, Discovery, find_scans
+from cbirbench.datasets.own_scans import named_scans
 from cbirbench.datasets.scan_options import ScanOptions
+from cbirbench.datasets.text_tables import TABLE_ENDINGS
 from cbirbench.errors import DataError, UsageError
 from cbirbench.figures.cohort_grid import NOTICE, SCANS_PER_PAGE, GridRow, draw_cohort_grid
 from cbirbench.interfaces import Progress
@@ -43,14 +45,14 @@ class CheckRequest:
     """What to check.
 
     Attributes:
-        folder: The cohort.
-        masks: Where its masks are, if not beside the images.
+        place: The cohort: a folder, or a manifest that names its scans.
+        masks: Where the masks of a folder are, if not beside the images.
         options: How scans and masks are read, and what of a mask is the target.
         organ: What the target is called; empty: liver where a folder's name or its dataset.json says so.
         out: Folder for the files.
     """
 
-    folder: Path
+    place: Path
     masks: Path | None
     options: ScanOptions
     organ: str
@@ -62,7 +64,7 @@ class CohortCheck:
     """What a folder holds and what is wrong with it.
 
     Attributes:
-        folder: The cohort.
+        folder: What paths are told from: the cohort's folder, or its manifest's.
         scans: Each scan.
         ignored: What is neither scan nor mask, each with the reason.
         warnings: What is doubtful about the folder itself.
@@ -109,25 +111,16 @@ class CohortCheck:
 
 
 def check_cohort(request: CheckRequest, progress: Progress) -> CohortCheck:
-    """Read every scan of a folder, one at a time, and write table and pictures.
+    """Read every scan of a cohort, one at a time, and write table and pictures.
 
     Raises:
-        UsageError: The folder or that of the masks is none, or `out` holds other files.
-        DataError: The folder holds no scan.
+        UsageError: The cohort is neither a folder nor a manifest, the folder of the masks is none, or `out`
+            holds other files.
+        DataError: The folder holds no scan, or the manifest is faulty.
         MissingError: A file cannot be written.
     """
-    folder = request.folder
-    for given in filter(None, (folder, request.masks)):
-        if not given.is_dir():
-            state = "is no folder" if given.exists() else "does not exist"
-            raise UsageError(f"{given} {state}.", "Name the folder that holds the scans.")
     _check_free(request.out)
-    found = find_scans(folder, request.masks)
-    if not found.scans:
-        raise DataError(
-            f"{folder} holds no CT scan; {len(found.ignored)} other files are in it.",
-            "Name a folder with NIfTI, NRRD or DICOM files in it or below it.",
-        )
+    folder, found = _found(request)
     organs, doubts = _organs(folder, [scan.image for scan in found.scans])
     checks: list[ScanCheck] = []
     rows: list[GridRow] = []
@@ -148,9 +141,31 @@ def check_cohort(request: CheckRequest, progress: Progress) -> CohortCheck:
     return cohort
 
 
-def default_out(folder: Path) -> Path:
-    """Where the files go if nothing else is said: a folder here, named after the cohort's."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._")
+def _found(request: CheckRequest) -> tuple[Path, Discovery]:
+    """The cohort's scans, and the folder that their paths are told from."""
+    place = request.place
+    if place.is_file() and place.suffix.lower() in TABLE_ENDINGS:
+        if request.masks is not None:
+            raise UsageError("A manifest names the masks itself.", "Leave --masks out.")
+        return place.parent, Discovery(named_scans(place, request.organ), ())
+    for given in filter(None, (place, request.masks)):
+        if not given.is_dir():
+            state = "is no folder" if given.exists() else "does not exist"
+            tables = "" if given is request.masks else f", or a manifest ({', '.join(TABLE_ENDINGS)})"
+            raise UsageError(f"{given} {state}.", f"Name the folder that holds the scans{tables}.")
+    found = find_scans(place, request.masks)
+    if not found.scans:
+        raise DataError(
+            f"{place} holds no CT scan; {len(found.ignored)} other files are in it.",
+            "Name a folder with NIfTI, NRRD or DICOM files in it or below it.",
+        )
+    return place, found
+
+
+def default_out(place: Path) -> Path:
+    """Where the files go if nothing else is said: a folder here, named after the cohort."""
+    called = place.resolve().name if place.is_dir() else place.stem
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", called).strip("-._")
     return Path(f"data-check-{name}" if name else "data-check")
 
 
@@ -177,7 +192,7 @@ def _organs(folder: Path, images: Sequence[Path]) -> tuple[list[str], list[str]]
     def says_liver(here: Path) -> bool:
         if here not in told:
             told[here] = _LIVER in here.absolute().name.lower() or _describes_liver(here, doubts)
-            if here not in (folder, here.parent):
+            if here != folder and here.is_relative_to(folder):
                 told[here] |= says_liver(here.parent)
         return told[here]
 

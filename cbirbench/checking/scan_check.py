@@ -45,12 +45,15 @@ def check_scan(scan: FoundScan, options: ScanOptions, organ: str = "") -> tuple[
         hu = image = None
         target: NDArray[np.bool_] | None = None
         with _errors_of(check):
-            image = options.open_image(scan.image, series=scan.series, files=scan.files)
+            image = options.open_image(
+                scan.image, series=scan.series, orientation=scan.orientation, files=scan.files
+            )
             check.grid = _grid_facts(image)
             hu = image.read_hu(range(image.grid.slice_count))
         if image is not None and scan.mask is not None:
             with _errors_of(check):
-                mask = options.open_mask(scan.mask, image).read_mask(image)
+                opened = options.open_mask(scan.mask, image, orientation=scan.orientation)
+                mask = opened.read_mask(image)
                 check.mask = _mask_facts(mask, hu, image, options)  # leaves 1 where the target is, else 0
                 target = mask.view(np.bool_)
         # Only ours: other libraries' warnings may quote a header, and with it a patient's name.

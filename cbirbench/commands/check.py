@@ -13,7 +13,12 @@ from cbirbench.errors import UsageError
 
 
 def data_check(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of scans, or of folders of them.")],
+    place: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="A folder of scans, or of folders of them; or a manifest that names them."
+        ),
+    ],
     masks: Annotated[Path | None, typer.Option(help="Folder of the masks, if not beside the scans.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for tables and pictures (default: data-check-DIR, here).")
@@ -40,7 +45,7 @@ def data_check(
     strict: Annotated[bool, typer.Option("--strict", help="Warnings, too, end with exit code 1.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Read every scan and mask of a folder and say what they are like and what is wrong with them.
+    """Read every scan and mask of a cohort and say what they are like and what is wrong with them.
 
     Exits with 0 when everything is readable, 1 when anything is not, 2 for a mistake in the command.
     """
@@ -59,7 +64,7 @@ def data_check(
             unstated_orientation=orientation(unstated_orientation) if unstated_orientation else "",
             mask_grid=grid,
         )
-        request = CheckRequest(folder, masks, options, organ.strip(), out or default_out(folder))
+        request = CheckRequest(place, masks, options, organ.strip(), out or default_out(place))
         cohort = check_cohort(request, ConsoleProgress(console(stderr=True), quiet=as_json))
         if as_json:
             typer.echo((request.out / CHECK_FILE).read_text(encoding="utf-8"), nl=False)

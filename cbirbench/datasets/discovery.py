@@ -45,6 +45,7 @@ class FoundScan:
         series: The DICOM series' pseudonym; empty for files.
         mask: Its mask's file; None where there is none.
         files: The files that the image consists of.
+        orientation: Where its stored axes point, whatever the file says; only a manifest tells.
     """
 
     volume_id: str
@@ -54,6 +55,7 @@ class FoundScan:
     series: str = ""
     mask: Path | None = None
     files: tuple[Path, ...] = ()
+    orientation: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cbirbench.datasets.discovery import DAMAGED, find_scans
+from cbirbench.datasets.discovery import DAMAGED, FoundScan, find_scans
 from cbirbench.datasets.manifest import ManifestScan, Split, read_manifest
 from cbirbench.datasets.scan_names import stem_of
 from cbirbench.datasets.scan_options import files_of
@@ -101,6 +101,31 @@ def usable_scans(
             f"{listing(unused)}."
         )
     return usable
+
+
+def named_scans(manifest: Path, organ: str = "") -> tuple[FoundScan, ...]:
+    """The scans that a manifest names, in its order, whether or not they have masks or labels.
+
+    Args:
+        manifest: The table.
+        organ: What the target is called; a column of labels may be called so.
+
+    Raises:
+        DataError: It is faulty, or a file that it names is not there.
+    """
+    return tuple(
+        FoundScan(
+            volume_id=scan.volume_id,
+            patient_id=scan.patient_id,
+            study_id=scan.study_id,
+            image=scan.image,
+            series=scan.series,
+            mask=scan.mask,
+            files=scan.files if scan.sorted_out else (),
+            orientation=scan.orientation,
+        )
+        for scan in _named(manifest, organ)
+    )
 
 
 def segment_names(masks: Iterable[Path]) -> dict[int, str]:

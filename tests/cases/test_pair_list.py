@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cbirbench.cases.pair_list import read_pairs
-from cbirbench.errors import DataError, UsageError
+from cbirbench.errors import UsageError
 
 
 @pytest.fixture
@@ -100,5 +100,5 @@ def test_a_file_that_is_no_list(folder: Path) -> None:
 
 
 def test_a_scan_that_is_missing(folder: Path) -> None:
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(UsageError, match=r"pairs\.csv, line 2: .*nowhere\.nii does not exist"):
         read_pairs(write(folder, "query,previous", "scans/new.nii,scans/nowhere.nii"), None)

@@ -299,8 +299,10 @@ def test_a_damaged_scan_and_a_picture_are_data_errors(
     (tmp_path / "mine.png").write_bytes(b"\x89PNG")
     with pytest.raises(DataError, match="no Hounsfield units"):
         asked(folder, tmp_path / "mine.png", store)
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(UsageError, match=r"nowhere\.nii does not exist"):
         asked(folder, tmp_path / "nowhere.nii", store)
+    with pytest.raises(UsageError, match="holds no run"):  # the two in the wrong order
+        asked(tmp_path / "mine.png", folder, store)
     with pytest.raises(DataError, match="cannot be Hounsfield units"):
         asked(folder, write(tmp_path / "grey.nii", np.abs(volume()) % 256), store)
     assert list(here.iterdir()) == []

@@ -119,7 +119,7 @@ def test_no_slice_is_read_of_what_is_no_scan(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
     with pytest.raises(DataError, match="no Hounsfield units"):
         open_study(ScanFile(tmp_path / "a.png"))
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(UsageError, match="does not exist"):
         open_study(ScanFile(tmp_path / "a.nii.gz"))
 
 

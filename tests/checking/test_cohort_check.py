@@ -209,9 +209,71 @@ def test_folders_that_are_not_there(name: str, tmp_path: Path) -> None:
         check(folder, tmp_path / "out", masks=masks)
 
 
+def manifest(path: Path, *rows: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(("patient,image,mask,orientation", *rows)) + "\n")
+    return path
+
+
+def test_the_scans_that_a_manifest_names(tmp_path: Path) -> None:
+    write(tmp_path / "c/a.nii.gz", 1, mask=tmp_path / "m/a.nii.gz")
+    write(tmp_path / "c/b.nii.gz", 2)
+    write(tmp_path / "c/left.nii.gz", 3)
+    table = manifest(tmp_path / "c/cohort.csv", "P1,a.nii.gz,../m/a.nii.gz,", "P2,b.nii.gz,,RPI")
+    cohort = check(table, tmp_path / "out")
+    assert [(c.scan.patient_id, c.scan.image.name) for c in cohort.scans] == [
+        ("P1", "a.nii.gz"),
+        ("P2", "b.nii.gz"),
+    ]
+    first, second = cohort.scans
+    assert first.mask is not None and first.mask.slices_with == 6
+    assert first.grid is not None and first.grid.orientation == "LPS"
+    assert second.grid is not None and second.grid.orientation == "RPI"  # as the manifest has it
+    assert cohort.folder == tmp_path / "c"
+    images = [row["image"] for row in json.loads((tmp_path / "out/check.json").read_text())["scans"]]
+    assert images == ["a.nii.gz", "b.nii.gz"]
+
+
+def test_a_mask_is_put_right_with_its_scan(tmp_path: Path) -> None:
+    write(tmp_path / "a.nii.gz", mask=tmp_path / "m.nii.gz")
+    stated, turned = (
+        check(manifest(tmp_path / "c.csv", f"P1,a.nii.gz,m.nii.gz,{codes}"), tmp_path / "out").scans[0]
+        for codes in ("", "LPI")
+    )
+    assert not stated.errors and not turned.errors
+    assert turned.mask is not None and stated.mask is not None
+    assert turned.mask.histogram.trimmed(10) == stated.mask.histogram.trimmed(10)
+
+
+def test_folders_outside_a_manifest_s_own_say_liver_only_of_their_own_scans(tmp_path: Path) -> None:
+    write(tmp_path / "liver/x/a.nii.gz")
+    write(tmp_path / "liver/b.nii.gz")
+    table = manifest(tmp_path / "c/cohort.csv", "P1,../liver/x/a.nii.gz,,", "P2,../liver/b.nii.gz,,")
+    table.write_text(table.read_text().replace("..", str(tmp_path)))
+    assert [c.organ for c in check(table, tmp_path / "out").scans] == ["target organ", "liver"]
+
+
+def test_a_manifest_that_is_faulty_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.nii\.gz"):
+        check(manifest(tmp_path / "c.csv", "P1,nowhere.nii.gz,,"), tmp_path / "out")
+    write(tmp_path / "a.nii.gz")
+    with pytest.raises(UsageError, match="names the masks itself"):
+        check(manifest(tmp_path / "c.csv", "P1,a.nii.gz,,"), tmp_path / "out", masks=tmp_path)
+    (tmp_path / "c.txt").write_text("")
+    with pytest.raises(UsageError, match="is no folder") as caught:
+        check(tmp_path / "c.txt", tmp_path / "out")
+    assert "or a manifest (.csv" in caught.value.remedy
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("folder", "name"),
-    [("a/Task03 Liver", "data-check-Task03-Liver"), ("a/../b", "data-check-b"), ("/", "data-check")],
+    [
+        ("a/Task03 Liver", "data-check-Task03-Liver"),
+        ("a/../b", "data-check-b"),
+        ("/", "data-check"),
+        ("c/my.csv", "data-check-my"),
+    ],
 )
 def test_where_the_files_go_by_default(folder: str, name: str) -> None:
     assert default_out(Path(folder)) == Path(name)

@@ -125,7 +125,7 @@ MISTAKES = [
     (["query", "RUN", "new.nii.gz"], 2, ["slices 0 to 5", "--slice"]),
     (["query", "RUN", "new.nii.gz", "--slice", "6"], 2, ["no slice 6"]),
     (["query", "RUN", "new.nii.gz", "--slice", "2", "--top", "5"], 2, ["--top 5", "4"]),
-    (["query", "RUN", "nowhere.nii", "--slice", "2"], 1, ["nowhere.nii does not exist"]),
+    (["query", "RUN", "nowhere.nii", "--slice", "2"], 2, ["nowhere.nii does not exist"]),
     (["query", ".", "new.nii.gz", "--slice", "2"], 2, ["no run of cbirbench"]),
     (["query", "RUN", "new.nii.gz", "--slice", "2", "--set", "relax.masks=5"], 2, ["Add --explain"]),
     (["cross-exam", "RUN"], 2, ["A new and a previous study", "--pairs"]),
