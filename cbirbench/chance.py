@@ -38,11 +38,11 @@ def chance_levels(metrics: Sequence[Metric], one: QuerySet, *, seed: int = 0) ->
     Raises:
         PluginError: A metric failed.
     """
-    generator = np.random.default_rng(seed)
     levels = {}
     for metric in metrics:
         if metric.needs != "ranking" or not metric.depth or not len(one.queries):
             continue
+        generator = np.random.default_rng(seed)  # a metric's level depends on no other metric
         copies = -(-AT_ONCE // len(one.queries))
         shown = _evidence(one, copies)
         values = np.concatenate(

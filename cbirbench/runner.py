@@ -60,7 +60,11 @@ def execute(plan: Plan, out: Path, store: Store, progress: Progress, command: st
     announce_long_work(plan, sets, store, progress)
     # First, so that a metric that fails does so before hours of training.
     controls = [row for one in sets for row in control_rows(plan, one, store, progress)]
-    chance = {one.cohort: chance_levels(plan.metrics, one) for one in sets}
+    chance = {}
+    with progress.stage("Scoring random rankings", len(sets)) as advance:
+        for one in sets:
+            chance[one.cohort] = chance_levels(plan.metrics, one)
+            advance(1)
     results.claim(out, key, command)
     results.write_slices(out, sets, pixels=plan.request.pixels)
     leaks = find_leaks(plan, sets)

@@ -82,6 +82,7 @@ def test_the_same_every_time() -> None:
     one = cohort([1, 0, 0, 1, 1, 0, 0], [1, 0])
     assert chance_levels([MAP, ACC], one) == chance_levels([MAP, ACC], one)
     assert chance_levels([MAP], one, seed=1) != chance_levels([MAP], one)
+    assert chance_levels([ACC], one) | chance_levels([MAP], one) == chance_levels([MAP, ACC], one)
 
 
 class Seen:
@@ -101,7 +102,7 @@ def test_a_metric_sees_whole_evidence() -> None:
     metric: Any = Seen()
     one = cohort([1, 0, 1], [1, 0])
     assert chance_levels([metric], one) == {"seen": 0.25}
-    for shown in metric.shown:
+    for shown in metric.shown[:5]:
         count = len(shown.query_labels)
         assert shown.neighbours.shape == shown.distances.shape == (count, 2)
         assert (np.diff(shown.distances, axis=1) >= 0).all() and (shown.distances >= 0).all()
