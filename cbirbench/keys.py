@@ -25,7 +25,7 @@ def untrained(device: str, contender: Contender, extractor: Extractor) -> Shaped
     """What shapes the output of a fresh extractor: its code, options, weights, device and versions."""
     plugin = contender.plugin
     return {
-        "extractor": contender.name,
+        "extractor": plugin.name,
         "distribution": [plugin.distribution, plugin.version],
         "source": [registry.source_digest(module) for module in _modules(plugin)],
         "options": contender.options.shaping(),

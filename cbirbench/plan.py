@@ -90,7 +90,10 @@ class ExternalCohort:
 
 @dataclass(frozen=True)
 class Contender:
-    """One extractor of a run, with the augmentations that it asked for."""
+    """One extractor of a run, with the augmentations that it asked for.
+
+    A variant is an extractor under a name of the user's, with options that are set by that name.
+    """
 
     plugin: Plugin
     alias: str
@@ -101,11 +104,12 @@ class Contender:
     augmentations: Sequence[Plugin] = ()
     augmentation_options: Mapping[str, Options] = field(default_factory=dict)
     floor: bool = False
+    variant: str = ""
 
     @property
     def name(self) -> str:
-        """Canonical name."""
-        return self.plugin.name
+        """Canonical name; of a variant, its own."""
+        return self.variant or self.plugin.name
 
     def make(self) -> Extractor:
         """A fresh extractor, with its starting weights."""

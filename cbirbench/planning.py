@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cbirbench import registry
+from cbirbench.contenders import contenders_of
 from cbirbench.doubts import heard
 from cbirbench.errors import MissingError, PluginError, UsageError
 from cbirbench.explain.precision import resolved
 from cbirbench.explain.relax import RelaxOptions
-from cbirbench.interfaces import Augmentation, Benchmark, Context, Floor, Metric, Options, Source, Trainable
+from cbirbench.interfaces import Benchmark, Metric, Options, Source
 from cbirbench.leakage import crossing_patients
 from cbirbench.plan import DEFAULT_METRICS, Contender, ExternalCohort, Plan, Request
 from cbirbench.plugin_facts import families, own_options
@@ -64,7 +64,7 @@ def build(request: Request) -> Plan:
         sources = benchmark.sources()
         _check_sources(sources, request.benchmark)
         cohorts = _cohorts(settings, request, benchmark_plugin.name, sources, structures)
-    contenders = _contenders(settings, request.extractors, device, run_options.runs)
+    contenders = contenders_of(settings, request.extractors, device, run_options.runs)
     explains = bool(request.explain_queries) or any(m.needs == "explanations" for m in metrics)
     if not explains:
         settings.disregard("relax")
@@ -221,43 +221,6 @@ def _metrics(settings: Settings, names: Sequence[str]) -> tuple[list[Plugin], li
     return plugins, metrics
 
 
-def _contenders(settings: Settings, names: Sequence[str], device: str, runs: int) -> list[Contender]:
-    asked_for: list[Plugin] = []
-    asked_options: dict[str, Options] = {}
-
-    def augmentation(name: str) -> Augmentation:
-        plugin = registry.find("augmentation", name)
-        asked_for.append(plugin)
-        options = settings.resolve(registry.load(plugin).options_type, plugin.names)
-        asked_options[plugin.name] = options
-        made: Augmentation = registry.make(plugin, options)
-        return made
-
-    contenders: list[Contender] = []
-    plugins = [registry.find("extractor", asked) for asked in names]
-    for plugin in plugins:
-        settings.seen[plugin.name] = registry.load(plugin).options_type
-    for asked, plugin in zip(names, plugins, strict=True):
-        if plugin.name in [contender.name for contender in contenders]:
-            raise UsageError(
-                f"The extractor {plugin.name!r} was named twice.", "Name it once in --extractors."
-            )
-        extractor_class = registry.load(plugin)
-        options = settings.resolve(extractor_class.options_type, plugin.names)
-        is_class = isinstance(extractor_class, type)
-        trained, floor = (is_class and issubclass(extractor_class, trait) for trait in (Trainable, Floor))
-        alias = asked if asked != plugin.name else next(iter(plugin.aliases), "")
-        context = Context(device=device, augmentation=augmentation)
-        contender = Contender(plugin, alias, options, context, trained, runs if trained else 1, floor=floor)
-        asked_for.clear()
-        asked_options.clear()
-        contender.make()  # its weights are looked for now, not after the others were trained
-        contenders.append(
-            replace(contender, augmentations=tuple(asked_for), augmentation_options=dict(asked_options))
-        )
-    return contenders
-
-
 def choose_device(asked: str) -> str:
     """``auto`` takes CUDA where there is a GPU.
 
@@ -323,9 +286,10 @@ def leftovers(settings: Settings, assignments: Sequence[Assignment]) -> list[str
             in_families = families()
             members = in_families.get(given.name, ())
             if not members:
+                meant = registry.nearest(given.name, known | in_families.keys() | settings.seen.keys())
                 raise UsageError(
                     f"--set {given}: nothing is called {given.name!r}.",
-                    f"{registry.nearest(given.name, known | in_families.keys())}Names are those of "
+                    f"{meant}Names are those of "
                     "`cbirbench plugins list`, and run and relax; `cbirbench plugins show NAME` describes "
                     "the options of each.",
                 )

@@ -29,6 +29,9 @@ GROUPS: dict[Kind, str] = {
     "benchmark": "cbirbench.benchmarks",
 }
 
+RESERVED_NAMES = ("run", "relax", "random-map", "center-map")
+"""Names before the dot of ``--set`` that are the run's own, and the controls in a leaderboard."""
+
 METHODS: dict[Kind, tuple[str, ...]] = {
     "extractor": ("fingerprint", "prepare", "embed"),
     "augmentation": ("fingerprint", "sample", "apply"),

@@ -270,6 +270,7 @@ def summarise(
         "extractors": [
             {
                 "name": contender.name,
+                "plugin": contender.plugin.name,
                 "aliases": [contender.alias] if contender.alias else [],
                 "trained": contender.trained,
                 "floor": contender.floor,

@@ -118,13 +118,21 @@ class Settings:
     """What was resolved so far, by name: whose option a misplaced one may be."""
 
     def resolve(
-        self, options_type: type[Options], names: Sequence[str], *, departs: bool = True, **fixed: Any
+        self,
+        options_type: type[Options],
+        names: Sequence[str],
+        *,
+        variant: str = "",
+        departs: bool = True,
+        **fixed: Any,
     ) -> Options:
         """The options of one plugin.
 
         Args:
             options_type: Their type.
             names: The plugin's names, the canonical one first.
+            variant: The name of a variant of it: what is set for the plugin holds for the variant, unless
+                something else is set for the variant itself.
             departs: Whether values other than the profile's are departures from it.
             **fixed: Values from a flag of the command line that outrank everything.
 
@@ -132,7 +140,8 @@ class Settings:
             UsageError: An assignment names no option of this type, or its value does not fit.
         """
         fields = options_type.model_fields
-        self.seen[names[0]] = options_type
+        called = variant or names[0]
+        self.seen[called] = options_type
         values = profile_values(options_type, self.profile)
         origin: dict[str, Literal["benchmark", "user"]] = {}
         # A family may go by one member's alias; it then still comes before that member's own name.
@@ -144,12 +153,11 @@ class Settings:
                         "Report it to the benchmark's authors; the versions may not go together.",
                     )
                 values[key], origin[key] = value, "benchmark"
-        family_first = sorted(self.assignments, key=lambda given: given.name != options_type.family)
-        for given in family_first:
-            if given.name not in (options_type.family, *names):
-                continue
+        layers = [{options_type.family}, {*names} - {options_type.family}, {variant}]
+        for given in [given for layer in layers for given in self.assignments if given.name in layer]:
             if given.option not in fields:
-                raise unknown_option(given, options_type, self.seen)
+                shown = names[0] if variant else given.name
+                raise unknown_option(given, options_type, self.seen, shown=shown)
             values[given.option], origin[given.option] = (
                 parse_value(given.value, fields[given.option]),
                 "user",
@@ -158,9 +166,9 @@ class Settings:
         for key, value in fixed.items():
             if value is not None:
                 values[key], origin[key] = value, "user"
-        options = validated(options_type, values, names[0])
+        options = validated(options_type, values, called, shown=names[0])
         if departs:
-            self._note_departures(options, names[0], origin)
+            self._note_departures(options, called, origin)
         return options
 
     def _note_departures(
@@ -222,7 +230,11 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
 
 
 def unknown_option(
-    given: Assignment, options_type: type[Options], others: Mapping[str, type[Options]] | None = None
+    given: Assignment,
+    options_type: type[Options],
+    others: Mapping[str, type[Options]] | None = None,
+    *,
+    shown: str = "",
 ) -> UsageError:
     """The error for an option that a plugin does not have.
 
@@ -230,6 +242,7 @@ def unknown_option(
         given: What asked for it.
         options_type: The options that the plugin has.
         others: Options of others in the same run, by name: one of them may have been meant.
+        shown: By which name its options are described, where that is not the name that was given.
     """
     fields = options_type.model_fields
     meant = nearest(given.option, fields)
@@ -242,7 +255,7 @@ def unknown_option(
     listing = f"Its options: {', '.join(fields)}." if fields else "It has no options."
     return UsageError(
         f"{given.name!r} has no option {given.option!r} (--set {given}).",
-        f"{meant}{listing} {show_command(given.name)}" if fields else f"{meant}{listing}",
+        f"{meant}{listing} {show_command(shown or given.name)}" if fields else f"{meant}{listing}",
     )
 
 
@@ -251,8 +264,16 @@ def show_command(name: str) -> str:
     return f"`cbirbench plugins show {name}` describes them."
 
 
-def validated(options_type: type[Options], values: Mapping[str, Any], name: str) -> Options:
+def validated(
+    options_type: type[Options], values: Mapping[str, Any], name: str, *, shown: str = ""
+) -> Options:
     """Make options of values.
+
+    Args:
+        options_type: Their type.
+        values: The values.
+        name: By which name they are set, for messages.
+        shown: By which name they are described, where that is another.
 
     Raises:
         UsageError: A value has the wrong type or is out of bounds.
@@ -266,7 +287,7 @@ def validated(options_type: type[Options], values: Mapping[str, Any], name: str)
         if not first["loc"]:
             raise UsageError(
                 f"{name} does not take these options together: {reason}.",
-                f"Change one of them with --set {name}.OPTION=VALUE. {show_command(name)}",
+                f"Change one of them with --set {name}.OPTION=VALUE. {show_command(shown or name)}",
             ) from error
         key = str(first["loc"][0])
         info = options_type.model_fields.get(key)
@@ -284,5 +305,6 @@ def validated(options_type: type[Options], values: Mapping[str, Any], name: str)
             how += f" ({row.beside})."
         meaning = f" It sets: {row.description.rstrip('.')}." if row.description else ""
         raise UsageError(
-            f"{name}.{key} does not take {received!r}: {reason}.", f"{how}{meaning} {show_command(name)}"
+            f"{name}.{key} does not take {received!r}: {reason}.",
+            f"{how}{meaning} {show_command(shown or name)}",
         ) from error

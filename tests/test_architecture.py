@@ -125,6 +125,7 @@ ORDER = [
     "figures.cohort_grid",
     "figures.look",
     "planning",
+    "contenders",
     "plugin_facts",
     "results",
     "query_sets",

@@ -115,6 +115,20 @@ def test_of_two_equal_assignments_the_later_holds() -> None:
     assert resolved("net.epochs=3", "net.epochs=4").epochs == 4
 
 
+def test_what_is_set_for_a_variant_outranks_what_is_set_for_its_plugin_whatever_comes_last() -> None:
+    def epochs(*texts: str) -> int:
+        settings = settings_of(*texts, defaults={"net": {"epochs": 1}})
+        found = settings.resolve(NetOptions, NAMES, variant="own")
+        assert {departure.plugin for departure in settings.departures.values()} == {"own"}
+        assert set(settings.seen) == {"own"}
+        assert isinstance(found, NetOptions)
+        return found.epochs
+
+    assert epochs() == 1
+    assert epochs("net-with-views.epochs=3", "net.epochs=2") == 3
+    assert epochs("own.epochs=4", "net-with-views.epochs=3", "net.epochs=2") == 4
+
+
 def test_others_assignments_are_left_alone_and_unused() -> None:
     settings = settings_of("gabor.scales=3", "net.epochs=4")
     assert settings.resolve(NetOptions, NAMES) == NetOptions(epochs=4)

@@ -90,8 +90,9 @@ class FinishedRun:
                 f"{entry['name']} has no run {run} in {self.folder}.",
                 f"Its runs are numbered from 0 to {entry['runs'] - 1}.",
             )
-        plugin = registry.find("extractor", entry["name"])
+        plugin = registry.find("extractor", entry.get("plugin") or entry["name"])
         options = validated(registry.load(plugin).options_type, entry["options"], plugin.name)
+        variant = entry["name"] if entry["name"] != plugin.name else ""
         alias = next(iter(entry["aliases"]), "")
         asked_for: dict[str, tuple[Plugin, Options]] = {}
 
@@ -104,7 +105,13 @@ class FinishedRun:
             return made
 
         contender = Contender(
-            plugin, alias, options, Context(device, augmentation), entry["trained"], entry["runs"]
+            plugin,
+            alias,
+            options,
+            Context(device, augmentation),
+            entry["trained"],
+            entry["runs"],
+            variant=variant,
         )
         extractor = contender.make()
         if isinstance(extractor, Trainable):

@@ -32,7 +32,11 @@ from cbirbench.errors import UsageError
 def run(
     benchmark: BenchmarkArgument,
     extractors: Annotated[
-        str, typer.Option(help="Names, comma-separated; the others are compared with the first.")
+        str,
+        typer.Option(
+            help="Names, comma-separated; the others are compared with the first. small=imagenet is a "
+            "variant: imagenet once more, with options by --set small.OPTION=VALUE."
+        ),
     ] = "ours,simsiam,imagenet,hog,gabor",
     metrics: Annotated[
         str, typer.Option(help="Names, comma-separated; map@10 for a K of your own.")

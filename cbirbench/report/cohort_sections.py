@@ -9,11 +9,35 @@ from cbirbench.leakage import leakage_findings
 from cbirbench.report.cautions import cautions
 from cbirbench.report.cohorts import cohorts_of, of_cohort
 from cbirbench.report.explanation_section import explanation_section
-from cbirbench.report.markup import inline
+from cbirbench.report.markup import inline, table
 from cbirbench.report.score_table import score_table
-from cbirbench.report.scoreboard import Scoreboard
+from cbirbench.report.scoreboard import DASH, Scoreboard, about, heading, percent
 from cbirbench.report.significance import significance_section
 from cbirbench.results import curves_figure
+
+
+def cohort_overview(boards: Sequence[Scoreboard]) -> list[str]:
+    """Each extractor's mean on every set of queries, side by side, as lines of Markdown.
+
+    Args:
+        boards: The table of the benchmark's own queries, then of each external cohort.
+    """
+    rows = []
+    for board in boards:
+        for metric in board.metrics:
+            scores = [row.scores[metric] for row in board.rows]
+            chance = board.chance.get(metric)
+            rows.append(
+                [
+                    inline(board.benchmark),
+                    str(board.patients),
+                    inline(heading(metric)),
+                    DASH if chance is None else about(chance),
+                    *(f"**{percent(score)}**" if score.best else percent(score) for score in scores),
+                ]
+            )
+    names = [("*floor:* " if row.floor else "") + inline(row.name) for row in boards[0].rows]
+    return table(["queries", "patients", "metric", "chance", *names], rows)
 
 
 def cohort_sections(summary: Mapping[str, Any], boards: Sequence[Scoreboard]) -> list[list[str]]:

@@ -54,6 +54,7 @@ def _results(board: Scoreboard) -> dict[str, Any]:
 def _score_rows(row: Row, board: Scoreboard) -> dict[str, Any]:
     return {
         "extractor": row.extractor,
+        "plugin": row.plugin or row.extractor,
         "aliases": list(row.aliases),
         "trained": row.trained,
         "floor": row.floor,

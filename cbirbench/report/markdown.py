@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbirbench.leakage import leakage_findings
 from cbirbench.report.cautions import cautions
-from cbirbench.report.cohort_sections import cohort_sections
+from cbirbench.report.cohort_sections import cohort_overview, cohort_sections
 from cbirbench.report.cohorts import cohorts_of, of_cohort, scores_of
 from cbirbench.report.data_section import data_section
 from cbirbench.report.explanation_section import explanation_section
@@ -57,6 +57,7 @@ def report(
         ["## How to read the numbers", "", *_reading(summary, board)],
         ["## Significance", "", *significance_section(board)],
         *([["## Explanations", "", *explained]] if explained else []),
+        *([["## All cohorts side by side", "", *cohort_overview(boards)]] if boards[1:] else []),
         *cohort_sections(summary, boards[1:]),
         ["## Departures from the profile", "", *_departures(summary)],
         ["## Undefined values", "", *_undefined(boards)],

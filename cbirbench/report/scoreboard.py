@@ -58,6 +58,7 @@ class Row:
         runs: How many runs it had.
         scores: By metric.
         floor: Whether it is one that others are to rise above.
+        plugin: The extractor that it is a variant of; empty where it is none.
     """
 
     extractor: str
@@ -66,12 +67,16 @@ class Row:
     runs: int
     scores: Mapping[str, Score]
     floor: bool = False
+    plugin: str = ""
 
     @property
     def name(self) -> str:
-        """The name with its aliases beside it, ``simsiam-hu-clip (ours)``, safe to print on one line."""
-        aliases = f" ({', '.join(self.aliases)})" if self.aliases else ""
-        return plain(self.extractor + aliases)
+        """The name and what else it is called, ``simsiam-hu-clip (ours)``, safe to print on one line.
+
+        A variant's name has the extractor beside it, ``small (imagenet)``.
+        """
+        beside = ", ".join(self.aliases) or self.plugin
+        return plain(f"{self.extractor} ({beside})" if beside else self.extractor)
 
     @property
     def title(self) -> str:
@@ -228,7 +233,8 @@ def scoreboard(
         }
         aliases = tuple(str(alias) for alias in item.get("aliases", ()))
         trained, floor = (bool(item.get(fact, False)) for fact in ("trained", "floor"))
-        rows.append(Row(name, aliases, trained, runs, found, floor))
+        plugin = str(item.get("plugin") or name)
+        rows.append(Row(name, aliases, trained, runs, found, floor, "" if plugin == name else plugin))
     return Scoreboard(
         benchmark=str(summary["benchmark"]["name"]),
         profile_title=str(summary["profile_title"]),

@@ -17,9 +17,6 @@ from cbirbench.registry import Kind
 LONGEST = 32
 """Characters of the longest name: it is part of file names, class names and options."""
 
-OF_CBIRBENCH = ("run", "relax", "random-map", "center-map")
-"""Names before the dot of ``--set`` that are the run's own, and the controls in a leaderboard."""
-
 _FORM = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -84,7 +81,7 @@ def _fault(text: str, in_use: Collection[str]) -> str:
         "it is not of the right form": not _FORM.fullmatch(text),
         f"it has {len(text)} characters": len(text) > LONGEST,
         "every plugin's package begins with cbirbench- anyway": f"{text}-".startswith("cbirbench-"),
-        "cbirbench itself uses it": text in OF_CBIRBENCH,
+        "cbirbench itself uses it": text in registry.RESERVED_NAMES,
         "it is a word of Python's": keyword.iskeyword(text) or keyword.iskeyword(name.class_name),
         f"its class, {name.class_name}, would hide another": (
             name.class_name in in_use or hasattr(builtins, name.class_name)

@@ -228,16 +228,25 @@ def test_a_folder_without_a_finished_run(tmp_path: Path) -> None:
         open_run(tmp_path / "begun")
 
 
+def test_a_run_of_before_there_were_variants(folder: Path) -> None:
+    def forget(summary: dict[str, Any]) -> None:
+        for item in summary["extractors"]:
+            del item["plugin"]
+
+    contender, _ = change_summary(folder, forget).extractor("brightness", 0, "cpu")
+    assert (contender.name, contender.variant) == ("brightness-mean", "")
+
+
 def test_a_plugin_that_is_gone_or_has_other_options_now(folder: Path) -> None:
     def rename(summary: dict[str, Any]) -> None:
-        summary["extractors"][1]["name"] = "brightness-median"
+        summary["extractors"][1]["plugin"] = "brightness-median"
 
     def option(summary: dict[str, Any]) -> None:
         summary["extractors"][0]["options"]["tempo"] = 3
 
     run = change_summary(folder, rename)
     with pytest.raises(UsageError, match=r"no extractor called 'brightness-median'.*pip install"):
-        run.extractor("brightness-median", 0, "cpu")
+        run.extractor("brightness", 0, "cpu")
     run = change_summary(folder, option)
     with pytest.raises(UsageError, match="tempo"):
         run.extractor("learned-offset", 0, "cpu")

@@ -189,7 +189,8 @@ def check_names(command: str, values: Mapping[str, Any], shown: Shown) -> None:
     """
 
     def there(kind: registry.Kind, text: object) -> None:
-        for name in str(text or "").split(","):
+        for entry in str(text or "").split(","):
+            name = entry.rpartition("=")[2]  # vit=imagenet is a variant of imagenet
             if not (PLACEHOLDER.fullmatch(name) or name in shown.own_names or not name):
                 registry.load(registry.find(kind, name))
 
@@ -206,7 +207,11 @@ def check_names(command: str, values: Mapping[str, Any], shown: Shown) -> None:
         name = values["name"]
         if name and name not in shown.own_names and not PLACEHOLDER.fullmatch(name):
             called(name)
+    # What is set for a variant must be an option of its extractor.
+    variants = re.findall(r"([^,=]+)=([^,]+)", str(values.get("extractors") or ""))
     texts = [text for text in values.get("assignments") or () if text != "NAME.OPTION=VALUE"]
+    for variant, extractor in variants:
+        texts = [re.sub(rf"^{re.escape(variant)}\.", f"{extractor}.", text) for text in texts]
     given = [with_a_value(one) for one in parse_assignments(texts) if one.name not in shown.own_names]
     leftovers(Settings(str(getattr(values.get("profile"), "value", "paper")), {}, given), given)  # type: ignore[arg-type]
 

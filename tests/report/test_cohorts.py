@@ -76,6 +76,28 @@ def test_the_report_has_a_table_for_the_cohort_and_says_why_it_has_no_rr(queried
     assert "Cohort" not in report({**changed, "cohorts": []}, scores_of(both, changed, ""))
 
 
+def test_all_cohorts_stand_side_by_side(queried):
+    changed, both = queried
+    changed["benchmark"]["chance"] = {"map@5": 0.5}
+    changed["cohorts"][0]["chance"] = {"map@5": 0.75}
+    changed["extractors"][1]["floor"] = True
+    text = report(changed, both)
+    _, _, rest = text.partition("## All cohorts side by side\n\n")
+    lines = rest.split("\n\n")[0].splitlines()
+    assert (
+        lines[0] == "| queries | patients | metric | chance | simsiam-hu-clip (ours) | *floor:* hog | gabor |"
+    )
+    assert lines[2:] == [
+        "| phantom | 12 | MAP@5 | 50 % | **97.9 ± 2.9** | 50.0 ± – | 0.0 ± – |",
+        "| phantom | 12 | ACC (5-NN) | – | **97.9 ± 2.9** | 50.0 ± – | 0.0 ± – |",
+        "| phantom | 12 | RR | – | **50.0 ± 0.0** | 25.0 ± – | 25.0 ± – |",
+        "| unn in phantom | 12 | MAP@5 | 75 % | **25.0 ± 0.0** | **25.0 ± –** | **25.0 ± –** |",
+        "| unn in phantom | 12 | ACC (5-NN) | – | **97.9 ± 2.9** | 50.0 ± – | 0.0 ± – |",
+        "| unn in phantom | 12 | RR | – | – | – | – |",
+    ]
+    assert "side by side" not in report({**changed, "cohorts": []}, scores_of(both, changed, ""))
+
+
 def test_the_snippet_tells_cohorts_apart(queried):
     changed, both = queried
     assert 'by = ["cohort", "metric", "extractor"]' in report(changed, both)

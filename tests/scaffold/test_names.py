@@ -11,7 +11,8 @@ from cbirbench import registry
 from cbirbench.errors import UsageError
 from cbirbench.explain.controls import CONTROLS
 from cbirbench.plugin_facts import own_options
-from cbirbench.scaffold.names import LONGEST, OF_CBIRBENCH, PluginName, checked
+from cbirbench.registry import RESERVED_NAMES
+from cbirbench.scaffold.names import LONGEST, PluginName, checked
 
 KINDS = st.sampled_from(list(registry.GROUPS))
 
@@ -126,4 +127,4 @@ def test_a_long_text_is_not_repeated_whole() -> None:
 
 
 def test_cbirbenchs_own_names_are_known() -> None:
-    assert set(OF_CBIRBENCH) == {*own_options(), *CONTROLS}
+    assert set(RESERVED_NAMES) == {*own_options(), *CONTROLS}
