@@ -341,6 +341,27 @@ class Metric(Protocol):
         ...
 
 
+class ByChance(ABC):
+    """A metric that knows what it gives where neighbours are drawn at random. Opting in is inheriting.
+
+    Reports print that level beneath their tables, and say which extractors are no better.
+    """
+
+    @abstractmethod
+    def by_chance(
+        self, query_labels: NDArray[np.int64], gallery_labels: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Work out each query's mean value over all orders of the gallery, exactly.
+
+        Args:
+            query_labels: Shape ``(q,)``.
+            gallery_labels: Of the slices that these queries may retrieve, shape ``(g,)``.
+
+        Returns:
+            Shape ``(q,)``, as fractions of 1; NaN where `per_query` would be undefined.
+        """
+
+
 @dataclass(frozen=True)
 class Source:
     """One scan of a benchmark, before it is read.

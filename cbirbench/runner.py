@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -60,11 +61,7 @@ def execute(plan: Plan, out: Path, store: Store, progress: Progress, command: st
     announce_long_work(plan, sets, store, progress)
     # First, so that a metric that fails does so before hours of training.
     controls = [row for one in sets for row in control_rows(plan, one, store, progress)]
-    chance = {}
-    with progress.stage("Scoring random rankings", len(sets)) as advance:
-        for one in sets:
-            chance[one.cohort] = chance_levels(plan.metrics, one)
-            advance(1)
+    chance = {one.cohort: chance_levels(plan.metrics, one) for one in sets}
     results.claim(out, key, command)
     results.write_slices(out, sets, pixels=plan.request.pixels)
     leaks = find_leaks(plan, sets)
@@ -318,6 +315,7 @@ def _queries_summary(one: QuerySet) -> dict[str, Any]:
         "query_slices": len(one.queries),
         "query_volumes": len({item.volume_id for item in one.queries}),
         "query_patients": len({item.patient_id for item in one.queries}),
+        "query_labels": dict(sorted(Counter(one.queries.labels.tolist()).items())),
         "masked_queries": one.masked,
         "mean_query_mask_fraction": float(np.mean(shares)) if shares else None,
         "structures": one.structures,

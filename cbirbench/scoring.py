@@ -118,19 +118,27 @@ def evidence(
         ranking: The queries' neighbours.
         maps: Importance maps by slice id, at the extractor's image size.
     """
+    native = [
+        to_native(maps[item.slice_id], item.hu.shape) if item.slice_id in maps else None for item in queries
+    ]
+    targets = [item.target for item in queries]
     return Evidence(
-        query_labels=queries.labels,
-        gallery_labels=gallery.labels,
-        neighbours=ranking.neighbours,
-        distances=ranking.distances,
-        query_embeddings=vectors[1],
-        gallery_embeddings=vectors[0],
-        maps=[
-            to_native(maps[item.slice_id], item.hu.shape) if item.slice_id in maps else None
-            for item in queries
-        ],
-        masks=[item.target for item in queries],
+        query_labels=_read_only(queries.labels),
+        gallery_labels=_read_only(gallery.labels),
+        neighbours=_read_only(ranking.neighbours),
+        distances=_read_only(ranking.distances),
+        query_embeddings=_read_only(vectors[1]),
+        gallery_embeddings=_read_only(vectors[0]),
+        maps=[None if one is None else _read_only(one) for one in native],
+        masks=[None if one is None else _read_only(one) for one in targets],
     )
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers, not to be written to: a metric that does would change what the others are given."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def scored(metric: Metric, found: Evidence) -> NDArray[np.float64]:
@@ -146,10 +154,15 @@ def scored(metric: Metric, found: Evidence) -> NDArray[np.float64]:
             f"The metric {metric.name!r} ran out of memory.", "Free memory, or leave it out of --metrics."
         ),
     )
-    return _checked_values(metric, values, len(found.query_labels))
+    return checked_values(metric, values, len(found.query_labels))
 
 
-def _checked_values(metric: Metric, values: Any, count: int) -> NDArray[np.float64]:
+def checked_values(metric: Metric, values: Any, count: int) -> NDArray[np.float64]:
+    """What a metric gave, as one finite or NaN value a query.
+
+    Raises:
+        PluginError: It is something else.
+    """
     array = np.asarray(values, dtype=np.float64)
     if array.shape != (count,) or np.isinf(array).any():
         raise PluginError(

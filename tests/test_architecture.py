@@ -44,6 +44,7 @@ ORDER = [
     "conformance.benchmark_reading",
     "conformance.metrics",
     "conformance.hand_cases",
+    "conformance.metric_chance",
     "conformance.metric_evidence",
     "conformance.augmentations",
     "conformance.augmentation_keys",

@@ -11,8 +11,9 @@ from cbirbench.explain.relax import Explanation, RelaxOptions
 from cbirbench.interfaces import Explainable
 from cbirbench.plan import Contender, Request
 from cbirbench.planning import build
-from cbirbench.scoring import _checked_values, explanations, masked_embed
-from cbirbench.slices import CTSlice
+from cbirbench.ranking import Ranking
+from cbirbench.scoring import checked_values, evidence, explanations, masked_embed, scored
+from cbirbench.slices import CTSlice, Slices
 
 pytestmark = pytest.mark.usefixtures("fake_plugins")
 
@@ -164,10 +165,34 @@ def test_masked_images_go_to_the_twin_in_the_runs_precision_and_it_is_made_late(
 def test_a_metric_that_gives_something_else_is_refused(values: object) -> None:
     metric: Any = type("Odd", (), {"name": "odd"})
     with pytest.raises(PluginError, match="odd"):
-        _checked_values(metric, values, 2)
+        checked_values(metric, values, 2)
 
 
 def test_undefined_values_of_a_metric_are_kept() -> None:
     metric: Any = type("Fine", (), {"name": "fine"})
-    checked = _checked_values(metric, [0.5, float("nan")], 2)
+    checked = checked_values(metric, [0.5, float("nan")], 2)
     assert checked[0] == 0.5 and np.isnan(checked[1])
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["query_labels", "gallery_labels", "neighbours", "distances", "query_embeddings", "gallery_embeddings"],
+)
+def test_no_metric_changes_what_the_others_are_given(part: str) -> None:
+    slices = Slices((a_slice("a", 4, 4), a_slice("b", 4, 4)))
+    ranking = Ranking(np.array([[0, 1], [1, 0]]), np.array([[0.0, 1.0], [0.0, 1.0]]))
+    vectors = [np.eye(2, dtype=np.float32)] * 2
+    given = evidence(slices, slices, vectors, ranking, {"a": np.ones((4, 4), np.float32)})
+
+    class Writes:
+        name = "writes"
+
+        def per_query(self, found: Any) -> Any:
+            getattr(found, part)[:] = 0
+
+    metric: Any = Writes()
+    with pytest.raises(PluginError, match=r"'writes' failed: ValueError: .*read-only"):
+        scored(metric, given)
+    with pytest.raises(ValueError, match="read-only"):
+        given.maps[0][:] = 0  # type: ignore[index]
+    assert (ranking.neighbours == [[0, 1], [1, 0]]).all() and ranking.neighbours.flags.writeable

@@ -10,6 +10,7 @@ import numpy as np
 
 from cbirbench.conformance import declarations, imports
 from cbirbench.conformance.declarations import sent
+from cbirbench.conformance.metric_chance import by_chance
 from cbirbench.conformance.metric_evidence import (
     QUERIES,
     close,
@@ -242,6 +243,11 @@ def depth(subject: Subject) -> str:
     """It looks no deeper than `depth` neighbours."""
     usual, metric = usual_evidence(subject), subject.one
     before, deep = values_of(subject, usual), metric.depth
+    demand(
+        type(deep) is int and deep >= 0,
+        f"depth is {deep!r}.",
+        "It is how many neighbours a run must find for it, a whole number of 0 or more.",
+    )
     deeper = usual.neighbours.copy()
     deeper[:, deep:] = deeper[:, deep:][:, ::-1]
     shallow = usual.neighbours[:, : max(deep, 1)]
@@ -285,6 +291,7 @@ CHECKS: tuple[Check, ...] = (
     best_and_worst,
     needs,
     depth,
+    by_chance,
     pickles,
 )
 """All of them, in the order in which they are told; `hand_cases.hand_worked` takes the author's own cases."""

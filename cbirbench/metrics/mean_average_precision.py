@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from cbirbench.interfaces import Evidence, Need, Options, option
+from cbirbench.interfaces import ByChance, Evidence, Need, Options, option
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,7 @@ class MeanAveragePrecisionOptions(Options):
     )
 
 
-class MeanAveragePrecision:
+class MeanAveragePrecision(ByChance):
     """``map@k``: the mean over k' = 1..k of precision@k'.
 
     Precision@k' is the share of the k' nearest slices that have the query's label. This is NOT the average
@@ -61,3 +61,11 @@ class MeanAveragePrecision:
         precision: NDArray[np.float64] = np.cumsum(relevant, axis=1) / np.arange(1, k + 1)
         values: NDArray[np.float64] = precision.mean(axis=1)
         return values
+
+    def by_chance(
+        self, query_labels: NDArray[np.int64], gallery_labels: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Share of the gallery's slices with the query's label, shape ``(q,)``: at every rank the same."""
+        labels, counts = np.unique(gallery_labels, return_counts=True)
+        share = dict(zip(labels.tolist(), (counts / counts.sum()).tolist(), strict=True))
+        return np.array([share.get(label, 0.0) for label in query_labels.tolist()])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cbirbench.permutation import ALPHA, OVER_RUNS, runs_needed
 from cbirbench.report.explanations import AIM, RELIABLE, Explained
-from cbirbench.report.scoreboard import Row, Scoreboard, about, correlation, heading, plain
+from cbirbench.report.scoreboard import Row, Scoreboard, correlation, heading, in_percent, not_above, plain
 
 FEW_PATIENTS = 10
 """Below this many query patients a report warns that they say little."""
@@ -15,7 +15,7 @@ FEW_PATIENTS = 10
 OUT_OF_REACH = 20
 """So many times the masks that were made are not advised."""
 
-CONTROL_WORDS = {"random-map": "a map of random numbers", "center-map": "a map of the image's centre"}
+CONTROL_WORDS = {"random-map": "a map of random similarities", "center-map": "a map of the image's centre"}
 """What each control stands for, in words."""
 
 
@@ -69,10 +69,11 @@ def chance_warning(board: Scoreboard) -> str:
     """Which extractors, floors aside, retrieve no better than chance; empty where none."""
     found = []
     for row in board.rows:
+        means = {metric: row.scores[metric].mean for metric in board.metrics if metric in board.chance}
         metrics = [
-            f"{heading(metric)} {100 * row.scores[metric].mean:.1f} % against {about(board.chance[metric])}"
-            for metric in board.metrics
-            if metric in board.chance and row.scores[metric].mean <= board.chance[metric]
+            f"{heading(metric)} {in_percent(mean)} against {in_percent(board.chance[metric])}"
+            for metric, mean in means.items()
+            if not_above(mean, board.chance[metric])
         ]
         if metrics and not row.floor:
             found.append(f"{row.name} ({', '.join(metrics)})")
@@ -90,9 +91,11 @@ def floor_warning(board: Scoreboard) -> str:
             continue
         highest = max(defined, key=lambda row: row.scores[metric].mean)
         level = highest.scores[metric].mean
-        below = [row.name for row in board.rows if not row.floor and row.scores[metric].mean <= level]
+        below = [
+            row.name for row in board.rows if not row.floor and not_above(row.scores[metric].mean, level)
+        ]
         if below:
-            line = f"{heading(metric)} ({highest.name} {100 * level:.1f} %)"
+            line = f"{heading(metric)} ({highest.name} {in_percent(level)})"
             found.setdefault(" and ".join(below), []).append(line)
     each = "; ".join(f"{names} in {' and '.join(lines)}" for names, lines in found.items())
     return f"Not above a floor, which looks at no anatomy: {each}." if found else ""
@@ -114,9 +117,9 @@ def explanation_warnings(board: Scoreboard) -> list[str]:
         controls = board.explanations.controls_of(row.extractor) if board.explanations else {}
         for control, means in controls.items():
             figures = [
-                f"{heading(metric)} {100 * row.scores[metric].mean:.1f} % against {100 * means[metric]:.1f} %"
+                f"{heading(metric)} {in_percent(row.scores[metric].mean)} against {in_percent(means[metric])}"
                 for metric in board.metrics
-                if metric in means and row.scores[metric].mean <= means[metric]
+                if metric in means and not_above(row.scores[metric].mean, means[metric])
             ]
             if figures:
                 as_good.append(f"{CONTROL_WORDS.get(control, plain(control))} ({', '.join(figures)})")

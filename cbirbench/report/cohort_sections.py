@@ -11,7 +11,7 @@ from cbirbench.report.cohorts import cohorts_of, of_cohort
 from cbirbench.report.explanation_section import explanation_section
 from cbirbench.report.markup import inline, table
 from cbirbench.report.score_table import score_table
-from cbirbench.report.scoreboard import DASH, Scoreboard, about, heading, percent
+from cbirbench.report.scoreboard import DASH, Scoreboard, heading, in_percent, percent
 from cbirbench.report.significance import significance_section
 from cbirbench.results import curves_figure
 
@@ -32,7 +32,7 @@ def cohort_overview(boards: Sequence[Scoreboard]) -> list[str]:
                     inline(board.benchmark),
                     str(board.patients),
                     inline(heading(metric)),
-                    DASH if chance is None else about(chance),
+                    DASH if chance is None else in_percent(chance),
                     *(f"**{percent(score)}**" if score.best else percent(score) for score in scores),
                 ]
             )

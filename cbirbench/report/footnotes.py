@@ -12,9 +12,9 @@ from cbirbench.report.scoreboard import (
     DASH,
     UNREACHABLE,
     Scoreboard,
-    about,
     correlation,
     heading,
+    in_percent,
     plain,
 )
 
@@ -79,8 +79,15 @@ def baseline_lines(board: Scoreboard) -> list[str]:
     lines = []
     known = {metric: board.chance[metric] for metric in board.metrics if metric in board.chance}
     if known:
-        each = ", ".join(f"{heading(metric)} {about(value)}" for metric, value in known.items())
+        each = ", ".join(f"{heading(metric)} {in_percent(value)}" for metric, value in known.items())
         lines.append(f"Chance, neighbours drawn at random: {each}.")
+    for metric in known:
+        queries = board.scopes[metric].queries
+        if metric.startswith("knn-accuracy@") and 2 * board.commonest > queries:
+            lines.append(
+                f"{board.commonest} of {queries} queries have one label: to answer it of every slice has an "
+                f"{heading(metric)} of {in_percent(board.commonest / queries)}."
+            )
     if len(board.rows) > 1 and not any(row.floor for row in board.rows):
         lines.append(
             "No floor is among the extractors. `random`, `intensity-histogram` and `z-position` show what is "
@@ -99,8 +106,13 @@ def explanation_lines(board: Scoreboard) -> list[str]:
     if RELEVANCE_RANK in board.metrics:
         if not math.isnan(maps.chance):
             lines.append(
-                "Chance of RR: a random map scores the target organ's share of the slice, "
-                f"{100 * maps.chance:.1f} % here; an RR of 1.0× chance is no better."
+                "Chance of RR: pixels drawn at random score the target organ's share of the slice, "
+                f"{in_percent(maps.chance)} here; an RR of 1.0× chance is no better."
+            )
+        if board.controls:
+            lines.append(
+                "Controls know nothing of any extractor: random-map is made by RELAX of random similarities, "
+                "center-map is bright in the image's centre."
             )
         lines.append(
             "Reliability: the rank correlation to expect between a map and another made from as many other "

@@ -15,7 +15,7 @@ from cbirbench.report.data_section import data_section
 from cbirbench.report.explanation_section import explanation_section
 from cbirbench.report.markup import inline, pairs, table
 from cbirbench.report.score_table import score_table
-from cbirbench.report.scoreboard import DASH, Scoreboard, about, heading, plain, scoreboard, value_text
+from cbirbench.report.scoreboard import DASH, Scoreboard, heading, in_percent, plain, scoreboard, value_text
 from cbirbench.report.significance import significance_section
 from cbirbench.report.training import training_runs, training_warnings
 from cbirbench.results import CURVES_FIGURE, CURVES_TABLE, FILES
@@ -148,7 +148,7 @@ def _reading(summary: Mapping[str, Any], board: Scoreboard) -> list[str]:
 
 def _chance(board: Scoreboard, metric: str) -> str:
     if metric in board.chance:
-        return f"Neighbours drawn at random score about {about(board.chance[metric])} here."
+        return f"Neighbours drawn at random score {in_percent(board.chance[metric])} here."
     return "Neighbours drawn at random score what follows from the mix of the labels."
 
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 BEST, BEATEN, UNREACHABLE, DASH = "•", "†", "‡", "–"
 """Marks of the table. All four are in cp1252, which old Windows consoles print."""
 
+ROUNDING = 1e-12
+"""Means that differ by no more are equal."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -109,7 +112,8 @@ class Scoreboard:
         departures: One line for each value that departs from the profile.
         explanations: What the run's explanations rest on; None where it has none.
         masked: How many queries have a mask; None where that is not known.
-        chance: For each metric on neighbours, about what it gives where these are drawn at random.
+        chance: For each metric that knows it, what it gives where neighbours are drawn at random.
+        commonest: How many queries have the label that most have; 0 where that is not known.
     """
 
     benchmark: str
@@ -125,6 +129,7 @@ class Scoreboard:
     explanations: Explanations | None = None
     masked: int | None = None
     chance: Mapping[str, float] = field(default_factory=dict)
+    commonest: int = 0
 
     @property
     def family(self) -> int:
@@ -249,6 +254,7 @@ def scoreboard(
         explanations=explanations(summary),
         masked=summary["benchmark"].get("masked_queries"),
         chance=summary["benchmark"].get("chance") or {},
+        commonest=max((summary["benchmark"].get("query_labels") or {}).values(), default=0),
     )
 
 
@@ -278,9 +284,9 @@ def percent_of(mean: float, sd: float) -> str:
     return f"{100 * mean:.1f} ± {deviation}"
 
 
-def about(fraction: float) -> str:
-    """``50 %``: a level that is itself estimated."""
-    return f"{100 * fraction:.0f} %"
+def in_percent(fraction: float) -> str:
+    """``50.0 %``."""
+    return f"{100 * fraction:.1f} %"
 
 
 def correlation(value: float) -> str:
@@ -300,14 +306,18 @@ def value_text(value: object) -> str:
     return plain(json.dumps(value, sort_keys=True, default=str, ensure_ascii=False))
 
 
+def not_above(value: float, level: float) -> bool:
+    """Whether a mean is no higher than a level; equal values added in another order differ by rounding."""
+    return value <= level + ROUNDING
+
+
 def _highest(tables: Mapping[str, pd.DataFrame]) -> set[str]:
     """The extractors with the highest mean, all of them where they tie; none where there is only one."""
     means = {name: float(table.mean(axis=0).mean()) for name, table in tables.items()}
     defined = [mean for mean in means.values() if not math.isnan(mean)]
     if len(defined) < 2:
         return set()
-    # Means of equal values added in another order differ by rounding.
-    return {name for name, mean in means.items() if mean >= max(defined) - 1e-12}
+    return {name for name, mean in means.items() if not_above(max(defined), mean)}
 
 
 def _score(table: pd.DataFrame, *, expected: int, best: bool) -> Score:

@@ -11,7 +11,7 @@ import pytest
 
 from cbirbench.conformance.hand_cases import hand_worked
 from cbirbench.conformance.verdicts import judged
-from cbirbench.interfaces import Evidence, Options, Plugin, option
+from cbirbench.interfaces import ByChance, Evidence, Options, Plugin, option
 from cbirbench.testing import evidence
 
 
@@ -53,6 +53,26 @@ class OnMaps(Plugin):
             if found is not None and mask is not None and mask.any():
                 values[i] = found[mask].mean() / 1.3
         return values
+
+
+class KnowsChance(Sound, ByChance):
+    def by_chance(self, query_labels: Any, gallery_labels: Any) -> Any:
+        return np.array([(gallery_labels == label).mean() for label in query_labels])
+
+
+class TakesHalfForChance(KnowsChance):
+    def by_chance(self, query_labels: Any, gallery_labels: Any) -> Any:
+        return np.full(len(query_labels), 0.5)
+
+
+class NoChance(KnowsChance):
+    def by_chance(self, query_labels: Any, gallery_labels: Any) -> Any:
+        return np.full(len(query_labels), np.nan)
+
+
+class OneChance(KnowsChance):
+    def by_chance(self, query_labels: Any, gallery_labels: Any) -> Any:
+        return 0.5
 
 
 class HidesK(Sound):
@@ -250,6 +270,9 @@ FAULTS: list[tuple[str, type[Any], str]] = [
     ("needs", SecretlyOnMaps, "with no maps its values change"),
     ("depth", LooksDeeper, "beyond the 2 it asks for, its values change"),
     ("depth", TakesExactlyDeeper, "With no neighbours beyond the 4 it asks for: "),
+    ("by_chance", TakesHalfForChance, "a query of label 0 has 0.5; the mean over 1500 random rankings"),
+    ("by_chance", NoChance, "gives nan, and of 1500 random rankings 1500 have a value"),
+    ("by_chance", OneChance, "gives float64 of shape ()"),
     ("pickles", HoldsALambda, "It cannot be handed to another process"),
 ]
 
@@ -261,9 +284,11 @@ def test_a_fault_is_found(caught: Any, check: str, faulty: type[Any], found: str
     caught("metric", check, faulty, found)
 
 
-@pytest.mark.parametrize("sound", [Sound, OnMaps, OnMatrices, BrightShare])
+@pytest.mark.parametrize("sound", [Sound, KnowsChance, OnMaps, OnMatrices, BrightShare])
 def test_a_sound_metric_passes(every_verdict: Any, sound: type[Any]) -> None:
-    assert {verdict.outcome for verdict in every_verdict("metric", sound).values()} == {"passed"}
+    verdicts = every_verdict("metric", sound)
+    beside = {"by_chance"} if sound is not KnowsChance else set()
+    assert {name for name, verdict in verdicts.items() if verdict.outcome != "passed"} == beside
 
 
 def test_a_metric_of_maps_that_orders_nothing_is_told_so(judge: Any) -> None:

@@ -67,10 +67,10 @@ def test_unreliable_maps_and_maps_no_better_than_a_control_are_warned_of(explain
         "make them more reliable: --set relax.masks=17000, about what a mean of 0.9 takes (with "
         "--until-reliable 0.9 a map takes them only as far as it needs them).",
         # Equal to the centre's 25 %, and below the other.
-        "hog: its maps find the organ no better than a map of random numbers (RR 25.0 % against 30.0 %) or a "
-        "map of the image's centre (RR 25.0 % against 25.0 %).",
-        "gabor: its maps find the organ no better than a map of random numbers (RR 25.0 % against 30.0 %) or "
-        "a map of the image's centre (RR 25.0 % against 25.0 %).",
+        "hog: its maps find the organ no better than a map of random similarities (RR 25.0 % against 30.0 %) "
+        "or a map of the image's centre (RR 25.0 % against 25.0 %).",
+        "gabor: its maps find the organ no better than a map of random similarities (RR 25.0 % against "
+        "30.0 %) or a map of the image's centre (RR 25.0 % against 25.0 %).",
     ]
 
 
@@ -174,8 +174,8 @@ def test_no_floor_or_none_reached_needs_no_warning(summary, scores):
 def test_scores_no_better_than_chance_are_warned_of_except_of_floors(summary, scores):
     board = scoreboard(with_floors(summary, chance=0.7), scores)
     assert chance_warning(board) == (
-        "No better than chance: hog (MAP@5 50.0 % against 70 %, ACC (5-NN) 50.0 % against 70 %); "
-        "gabor (MAP@5 0.0 % against 70 %, ACC (5-NN) 0.0 % against 70 %)."
+        "No better than chance: hog (MAP@5 50.0 % against 70.0 %, ACC (5-NN) 50.0 % against 70.0 %); "
+        "gabor (MAP@5 0.0 % against 70.0 %, ACC (5-NN) 0.0 % against 70.0 %)."
     )
     assert "hog" not in chance_warning(scoreboard(with_floors(summary, "hog", chance=0.7), scores))
     assert chance_warning(scoreboard(with_floors(summary, "gabor", chance=0.4), scores)) == ""
@@ -185,3 +185,16 @@ def test_runs_of_before_chance_was_recorded_say_nothing_of_it(summary, scores):
     board = scoreboard(summary, scores)
     assert chance_warning(board) == floor_warning(board) == ""
     assert not any(line.startswith("Chance") for line in footnotes(board))
+
+
+def test_what_only_rounding_tells_apart_is_not_above(summary, scores):
+    """The same values in another order have means that differ in the last digit."""
+    of = {name: (scores["extractor"] == name) & (scores["metric"] == "map@5") for name in ("gabor", "hog")}
+    values = [0.1 * (place % 10) for place in range(int(of["hog"].sum()))]
+    scores.loc[of["hog"], "value"] = values
+    scores.loc[of["gabor"], "value"] = values[::-1]
+    for level in (0.0, 1e-16, -1e-16):
+        scores.loc[of["gabor"], "value"] += level
+        board = scoreboard(with_floors(summary, "hog", chance=sum(values) / len(values)), scores)
+        assert "gabor in MAP@5" in floor_warning(board)
+        assert "gabor (MAP@5" in chance_warning(board)

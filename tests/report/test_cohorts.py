@@ -88,10 +88,10 @@ def test_all_cohorts_stand_side_by_side(queried):
         lines[0] == "| queries | patients | metric | chance | simsiam-hu-clip (ours) | *floor:* hog | gabor |"
     )
     assert lines[2:] == [
-        "| phantom | 12 | MAP@5 | 50 % | **97.9 ± 2.9** | 50.0 ± – | 0.0 ± – |",
+        "| phantom | 12 | MAP@5 | 50.0 % | **97.9 ± 2.9** | 50.0 ± – | 0.0 ± – |",
         "| phantom | 12 | ACC (5-NN) | – | **97.9 ± 2.9** | 50.0 ± – | 0.0 ± – |",
         "| phantom | 12 | RR | – | **50.0 ± 0.0** | 25.0 ± – | 25.0 ± – |",
-        "| unn in phantom | 12 | MAP@5 | 75 % | **25.0 ± 0.0** | **25.0 ± –** | **25.0 ± –** |",
+        "| unn in phantom | 12 | MAP@5 | 75.0 % | **25.0 ± 0.0** | **25.0 ± –** | **25.0 ± –** |",
         "| unn in phantom | 12 | ACC (5-NN) | – | **97.9 ± 2.9** | 50.0 ± – | 0.0 ± – |",
         "| unn in phantom | 12 | RR | – | – | – | – |",
     ]

@@ -23,7 +23,9 @@ def test_departures_stand_beside_the_table(summary, scores):
 
 def test_chance_and_reliability_are_explained(explained, scores):
     lines = footnotes(scoreboard(explained, scores))
-    assert any("a random map scores the target organ's share of the slice, 8.0 % here" in s for s in lines)
+    assert any(
+        "pixels drawn at random score the target organ's share of the slice, 8.0 % here" in s for s in lines
+    )
     assert any(line.startswith("Reliability: the rank correlation to expect") for line in lines)
     # Ours is at .85, hog at .20; gabor's is not known.
     assert "Maps with a reliability below 0.8 are among them; the lowest: hog 0.20." in lines
@@ -41,10 +43,31 @@ def test_undefined_maps_are_counted_with_their_reasons(explained, scores):
     assert not any(line.startswith("hog: reliability undefined") for line in lines)  # the 3 of above
 
 
-def test_chance_of_metrics_on_neighbours_is_said_in_whole_percent(summary, scores):
+def test_chance_of_metrics_on_neighbours(summary, scores):
     summary["benchmark"]["chance"] = {"map@5": 0.4967, "knn-accuracy@5": 0.3333, "other": 0.1}
     lines = footnotes(scoreboard(summary, scores))
-    assert "Chance, neighbours drawn at random: MAP@5 50 %, ACC (5-NN) 33 %." in lines
+    assert "Chance, neighbours drawn at random: MAP@5 49.7 %, ACC (5-NN) 33.3 %." in lines
+
+
+def test_what_one_answer_for_every_slice_is_worth(summary, scores):
+    summary["benchmark"] |= {
+        "chance": {"map@5": 0.5, "knn-accuracy@5": 0.5},
+        "query_labels": {"0": 6, "1": 18},
+    }
+    told = "18 of 24 queries have one label: to answer it of every slice has an ACC (5-NN) of 75.0 %."
+    assert told in footnotes(scoreboard(summary, scores))
+    summary["benchmark"]["query_labels"] = {"0": 12, "1": 12}
+    assert not any("have one label" in line for line in footnotes(scoreboard(summary, scores)))
+    without = {**summary, "metrics": ["map@5"]}
+    without["benchmark"]["query_labels"] = {"1": 24}
+    only = scoreboard(without, scores[scores["metric"] == "map@5"])
+    assert not any("have one label" in line for line in footnotes(only))
+
+
+def test_controls_are_explained_where_there_are_any(explained, scores):
+    assert any(line.startswith("Controls know nothing") for line in footnotes(scoreboard(explained, scores)))
+    explained["explanations"]["controls"] = {}
+    assert not any("Controls" in line for line in footnotes(scoreboard(explained, scores)))
 
 
 def test_a_table_without_a_floor_says_so(summary, scores):
