@@ -121,7 +121,8 @@ def explanation_lines(board: Scoreboard) -> list[str]:
     low = [
         f"{row.name} {correlation(item.lowest_reliability)}"
         for row, item in found
-        if item.lowest_reliability < RELIABLE
+        # Whose mean is below it is warned of.
+        if item.lowest_reliability < RELIABLE and not item.reliability < RELIABLE
     ]
     if low:
         lines.append(

@@ -68,7 +68,7 @@ def print_scoreboard(board: Scoreboard, console: Console) -> None:
     """Print the table, its footnotes, and what is to be minded."""
     for table in scoreboard_tables(board, console.width):
         console.print(table)
-    for line in [*footnotes(board), *cautions(board)]:
+    for line in [*footnotes(board), *(f"Mind: {line}" for line in cautions(board))]:
         console.print(Text(line), highlight=False)
 
 

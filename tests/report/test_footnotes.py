@@ -27,8 +27,16 @@ def test_chance_and_reliability_are_explained(explained, scores):
         "pixels drawn at random score the target organ's share of the slice, 8.0 % here" in s for s in lines
     )
     assert any(line.startswith("Reliability: the rank correlation to expect") for line in lines)
-    # Ours is at .85, hog at .20; gabor's is not known.
-    assert "Maps with a reliability below 0.8 are among them; the lowest: hog 0.20." in lines
+
+
+def test_single_maps_below_the_line_are_told_where_their_mean_is_not_warned_of(explained, scores):
+    def told():
+        return [line for line in footnotes(scoreboard(explained, scores)) if "are among them" in line]
+
+    # The lowest of ours is .85, of hog .20 with a mean of .60; gabor's is not known.
+    assert told() == []
+    explained["explanations"]["extractors"]["hog"]["reliability"]["mean"] = 0.8
+    assert told() == ["Maps with a reliability below 0.8 are among them; the lowest: hog 0.20."]
 
 
 def test_undefined_maps_are_counted_with_their_reasons(explained, scores):
