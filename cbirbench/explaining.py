@@ -51,7 +51,7 @@ def explained(
         if entry is not None:
             known[item.slice_id] = entry[0]["similarities"]
     found: dict[str, Explanation] = {}
-    with progress.stage(title, len(items) * relax.masks) as advance:
+    with progress.stage(f"{title} (masked images)", len(items) * relax.masks) as advance:
         made = explanations(
             contender, extractor, items, relax, known=known, advance=advance, progress=progress
         )

@@ -13,7 +13,7 @@ from multiprocessing.reduction import ForkingPickler
 
 from cbirbench import registry
 from cbirbench.doubts import heard
-from cbirbench.errors import CbirbenchError, MissingError, PluginError
+from cbirbench.errors import CbirbenchError, DataError, MissingError, PluginError
 from cbirbench.interfaces import Benchmark, Progress, Source
 from cbirbench.registry import Plugin
 from cbirbench.slices import Slices
@@ -158,6 +158,10 @@ def _read_one(plugin: Plugin, benchmark: Benchmark, source: Source) -> _Read:
     try:
         with heard(warned):
             slices = benchmark.read(source)
+    except DataError as error:
+        # One scan stops the run; another may be as bad.
+        told = "`cbirbench data check` reads every scan of a cohort and tells of each."
+        raise DataError(error.problem, f"{error.remedy} {told}".strip()) from error
     except CbirbenchError:
         raise
     except Exception as error:

@@ -88,7 +88,7 @@ def explaining(
     counting = Counting(extractor)
     progress = Quiet()
     found = explained(contender, extractor, shaped_by, items, relax, store, progress, "explaining")
-    assert progress.stages == [("explaining", len(items) * relax.masks)]
+    assert progress.stages == [("explaining (masked images)", len(items) * relax.masks)]
     assert progress.done == len(items) * relax.masks
     return found, counting.images
 

@@ -31,8 +31,8 @@ from cbirbench.scans.volume import READER_VERSION
 from cbirbench.slices import Slices
 
 _HOW_TO_GIVE = (
-    "Name a folder with --set folder.images=DIR, and with --set folder.masks=DIR where the masks lie apart, "
-    "or a manifest with --set folder.manifest=FILE; --data takes either."
+    "Name a folder or a manifest: --data PATH. Where the masks lie apart from the images, say "
+    "--set folder.images=DIR --set folder.masks=DIR."
 )
 
 

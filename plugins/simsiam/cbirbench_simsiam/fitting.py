@@ -71,9 +71,10 @@ def fit(
     device, network = backbone.device, backbone.network
     several = options.devices > 1
     after_epoch = _AfterEpoch(backbone, watcher, progress)
-    total = options.epochs * (len(slices) // options.batch_size)
+    batches = options.epochs * (len(slices) // options.batch_size)
+    stage = progress.stage("Training SimSiam (batches)", batches)
     # Whatever draws from torch's global generators (heads, dropout) is seeded here and leaves no trace.
-    with torch.random.fork_rng(devices=_gpus(device)), progress.stage("Training SimSiam", total) as advance:
+    with torch.random.fork_rng(devices=_gpus(device)), stage as advance:
         torch.manual_seed(seed)
         if backbone.untrained:
             progress.note("SimSiam starts from random weights, not from ImageNet.")

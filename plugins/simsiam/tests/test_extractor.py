@@ -335,7 +335,7 @@ def test_weights_are_copies(gallery: Slices, tmp_path: Path) -> None:
 def test_partial_batches_are_dropped_and_counted_so(gallery: Slices, tmp_path: Path) -> None:
     extractor, progress = make(epochs=3), Recorder()
     fit(extractor, gallery, tmp_path, progress=progress)
-    assert progress.stages == [("Training SimSiam", 6)]
+    assert progress.stages == [("Training SimSiam (batches)", 6)]
     assert progress.done == 6
     assert extractor.training_views(10) == 2 * 6 * 4
 
