@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from cbirbench import __version__
 from cbirbench.commands.cache import cache
@@ -13,9 +14,27 @@ from cbirbench.commands.pictures import explain, paper, views
 from cbirbench.commands.plugins import plugins_app
 from cbirbench.commands.queries import cross_exam, query
 from cbirbench.commands.run import report, run
+from cbirbench.commands.speaking import reported, value_mistake
+
+
+class Commands(TyperGroup):
+    """All commands; an option's value of the wrong type is told like any other mistake."""
+
+    def invoke(self, ctx: Any) -> Any:  # its class is typer's own or click's, by typer's version
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            mistake = value_mistake(error)
+            if mistake is None:
+                raise
+        with reported():
+            raise mistake
+
 
 app = typer.Typer(
     name="cbirbench",
+    cls=Commands,
     help="Benchmark feature extractors for content-based retrieval of CT slices, with explanations.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 REPORT = (
     "Report it to the plugin's authors (`cbirbench plugins check` says more of it); until it is mended, "
-    "leave the extractor out."
+    "leave the plugin out."
 )
 """What to do about a plugin that hands over something else than it should."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cbirbench import registry
+from cbirbench.asked_metrics import metrics_of
 from cbirbench.contenders import contenders_of
 from cbirbench.doubts import heard
 from cbirbench.errors import MissingError, PluginError, UsageError
@@ -14,7 +15,7 @@ from cbirbench.explain.precision import resolved
 from cbirbench.explain.relax import RelaxOptions
 from cbirbench.interfaces import Benchmark, Metric, Options, Source
 from cbirbench.leakage import crossing_patients
-from cbirbench.plan import DEFAULT_METRICS, Contender, ExternalCohort, Plan, Request
+from cbirbench.plan import Contender, ExternalCohort, Plan, Request
 from cbirbench.plugin_facts import families, own_options
 from cbirbench.registry import Plugin
 from cbirbench.settings import Assignment, RunOptions, Settings, parse_assignments
@@ -55,7 +56,7 @@ def build(request: Request) -> Plan:
     assert isinstance(run_options, RunOptions) and isinstance(relax, RelaxOptions)
     benchmark_options = resolve_benchmark(settings, benchmark_plugin, request.data)
     benchmark: Benchmark = registry.make(benchmark_plugin, benchmark_options)
-    metric_plugins, metrics = _metrics(settings, request.metrics)
+    metric_plugins, metrics = metrics_of(settings, request.metrics)
     device = choose_device(request.device)
     relax = relax.model_copy(update={"precision": resolved(relax.precision, device)})
     doubts: list[str] = []
@@ -187,38 +188,6 @@ def resolve_benchmark(settings: Settings, plugin: Plugin, data: Path | None) -> 
             )
         fixed["data"] = data
     return settings.resolve(options_type, plugin.names, **fixed)
-
-
-def _metrics(settings: Settings, names: Sequence[str]) -> tuple[list[Plugin], list[Metric]]:
-    plugins: list[Plugin] = []
-    metrics: list[Metric] = []
-    for asked in names:
-        name, at, depth = asked.partition("@")
-        plugin = registry.find("metric", name)
-        options_type = registry.load(plugin).options_type
-        fixed: dict[str, Any] = {}
-        if at:
-            if "k" not in options_type.model_fields or not depth.isdecimal():
-                raise UsageError(
-                    f"{asked!r} is no metric: {name!r} takes "
-                    + ("a whole number after the @." if "k" in options_type.model_fields else "no @K."),
-                    f"Use {name}@5." if "k" in options_type.model_fields else f"Use {name}.",
-                )
-            fixed["k"] = int(depth)
-        metric: Metric = registry.make(plugin, settings.resolve(options_type, plugin.names, **fixed))
-        lacking = [part for part in ("name", "depth", "options") if not hasattr(metric, part)]
-        if lacking:
-            raise PluginError(
-                f"The metric {plugin.name!r} of {plugin.distribution} lacks {', '.join(lacking)}.",
-                "See cbirbench.interfaces.Metric for what a metric has.",
-            )
-        if metric.name in [other.name for other in metrics]:
-            raise UsageError(f"The metric {metric.name!r} was named twice.", "Name it once in --metrics.")
-        plugins.append(plugin)
-        metrics.append(metric)
-    if not metrics:
-        raise UsageError("No metric was named.", f"Name some: --metrics {','.join(DEFAULT_METRICS)}")
-    return plugins, metrics
 
 
 def choose_device(asked: str) -> str:

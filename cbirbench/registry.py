@@ -1,7 +1,8 @@
 """Plugins by name, read from entry points without importing anything.
 
-An alias is one more entry point with the same value; the longest name is canonical. Built-in benchmarks and
-metrics are entry points like everybody else's.
+An alias is one more entry point with the same value; the longest name is canonical. A name that is not valid
+is no alias: it stands by itself, broken. Built-in benchmarks and metrics are entry points like everybody
+else's.
 """
 
 from __future__ import annotations
@@ -110,7 +111,8 @@ def _points(distribution: importlib.metadata.Distribution) -> list[tuple[Kind, s
         return [(kind, "", "") for kind, group in GROUPS.items() if f"[{group}]" in text]
     kinds = {group: kind for kind, group in GROUPS.items()}
     return [
-        (kinds[point.group], point.name, point.value.replace(" ", ""))
+        # Spaces are meaningless around a colon or bracket, and a mistake anywhere else.
+        (kinds[point.group], point.name, re.sub(r"\s*([:\[])\s*", r"\1", point.value).strip())
         for point in points
         if point.group in kinds
     ]
@@ -133,13 +135,15 @@ def forget() -> None:
 
 def installed(kind: Kind) -> list[Plugin]:
     """All plugins of a kind, by name. Imports none of them."""
-    entries = _entries()[kind]
     by_value: dict[tuple[str, str, str], list[str]] = {}
-    owners: dict[str, list[str]] = {}
-    for name, value, distribution, version in entries:
-        by_value.setdefault((value, distribution, version), []).append(name)
-        owners.setdefault(name, []).append(distribution)
     plugins = []
+    for name, value, distribution, version in _entries()[kind]:
+        if _NAME.fullmatch(name):
+            by_value.setdefault((value, distribution, version), []).append(name)
+        else:  # it spoils none of the names beside it
+            problem = f"{name!r} is not a valid name: letters, digits, '.', '_' and '-' only"
+            plugins.append(Plugin(kind, name, (), value, distribution, version, problem))
+    owners = _owners(kind)
     for (value, distribution, version), names in by_value.items():
         canonical, *aliases = sorted(names, key=lambda name: (-len(name), name))
         problem = _problem(value, names, owners)
@@ -151,23 +155,35 @@ def _problem(value: str, names: Sequence[str], owners: Mapping[str, Sequence[str
     """What can be told against a plugin without importing it."""
     if not value:
         return "its entry points cannot be read: reinstall or update it"
-    for name in names:
-        if not _NAME.fullmatch(name):
-            return f"{name!r} is not a valid name: letters, digits, '.', '_' and '-' only"
-        distributions = sorted(set(owners[name]))
-        if len(distributions) > 1:
-            return f"{' and '.join(distributions)} both provide {name!r}: uninstall one of them"
-        if len(owners[name]) > 1:
-            return f"{distributions[0]} provides {name!r} {len(owners[name])} times: reinstall or update it"
-    return _value_problem(value)
+    clashes = [_clash(name, owners[name]) for name in names]
+    return "; ".join(filter(None, clashes)) or _value_problem(value)
+
+
+def _owners(kind: Kind) -> dict[str, list[str]]:
+    """The distributions that provide each name, one as often as it does."""
+    owners: dict[str, list[str]] = {}
+    for name, _, distribution, _ in _entries()[kind]:
+        owners.setdefault(name, []).append(distribution)
+    return owners
+
+
+def _clash(name: str, owners: Sequence[str]) -> str:
+    """Why a name means no single plugin; empty where it does."""
+    distributions = sorted(set(owners))
+    if len(distributions) > 1:
+        return f"{' and '.join(distributions)} both provide {name!r}: uninstall one of them"
+    if len(owners) > 1:
+        return f"{distributions[0]} provides {name!r} {len(owners)} times: reinstall or update it"
+    return ""
 
 
 def _value_problem(value: str) -> str:
     module, _, attribute = value.partition(":")
-    if not (module and attribute):
-        return f"its entry point {value!r} names no class: it should read module:Class"
-    if not all(part.isidentifier() for part in module.split(".")):
+    attribute = re.sub(r"\[.*\]$", "", attribute)  # extras, an old addition to entry points
+    if module and not all(part.isidentifier() for part in module.split(".")):
         return f"its entry point {value!r} names no module: it should read module:Class"
+    if not (module and all(part.isidentifier() for part in attribute.split("."))):
+        return f"its entry point {value!r} names no class: it should read module:Class"
     try:
         there = importlib.util.find_spec(module.partition(".")[0]) is not None
     except ValueError:  # loaded already, and without a spec, as __main__ is
@@ -176,8 +192,10 @@ def _value_problem(value: str) -> str:
 
 
 def closest(name: str, candidates: Iterable[str]) -> str:
-    """The candidate that is spelt most like the name; empty where none is like it."""
-    return next(iter(difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)), "")
+    """The candidate that is spelt most like the name, whatever the capitals; empty where none is like it."""
+    spelt = {candidate.casefold(): candidate for candidate in sorted(candidates, reverse=True)}
+    near = difflib.get_close_matches(name.casefold(), list(spelt), n=1, cutoff=0.5)
+    return spelt[near[0]] if near else ""
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
@@ -205,7 +223,11 @@ def find(kind: Kind, name: str) -> Plugin:
         )
     plugin = matches[0]
     if plugin.problem:
-        raise PluginError(f"The {kind} {name!r} of {plugin.distribution} cannot be used: {plugin.problem}.")
+        # Of several reasons the one that is about the name that was asked for.
+        of_name = _clash(name, _owners(kind)[name]) if plugin.value and _NAME.fullmatch(name) else ""
+        raise PluginError(
+            f"The {kind} {name!r} of {plugin.distribution} cannot be used: {of_name or plugin.problem}."
+        )
     return plugin
 
 

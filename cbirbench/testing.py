@@ -132,7 +132,7 @@ class MetricConformance(_Conformance):
     - as of every plugin: interface, options, names, options_travel, made, light_import, offline_import,
       quiet_import
     - of its values: declared, values, single_query, undefined, queries_apart, best_and_worst, hand_cases
-    - of what it looks at: evidence_unchanged, needs, depth, pickles
+    - of what it looks at: evidence_unchanged, needs, depth, by_chance, pickles
 
     Attributes:
         hand_cases: Pairs of evidence, see `evidence`, and the values it gives, one a query; at least one.

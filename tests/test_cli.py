@@ -51,6 +51,10 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["run", "decathlon", "--extractors", "hog"], ["--data", "CBIRBENCH_DATA"]),
         (["run", "decathlon", "--extractors", "hog", "--data", "nowhere"], ["nowhere"]),
         (["run", "decathlon", "--extractors", "hog", "--data", "."], ["imagesTr"]),
+        (["run", "phantom", "--extractors", "HOG"], ["'HOG'", "Did you mean 'hog'?"]),
+        (["run", "phantom", "--extractors", "hog", "--metrics", "map5"], ["'map5'", "--metrics map@5"]),
+        (["report", "a" * 5000], ["A path is too long: it begins with 'aaa"]),
+        (["report", "a\0b"], ["null"]),
         (["report", "nowhere"], ["nowhere", "cbirbench run"]),
         (["cache", "--clear", "--kinds", "maps"], ["'maps'", "similarities"]),
         (["cache", "--kinds", "scores"], ["--clear"]),
@@ -64,6 +68,27 @@ def test_a_users_mistake_is_answered_in_words(
     for words in says:
         assert words in result.output
     assert "Traceback" not in result.output
+    assert list(empty_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag", "given"),
+    [
+        (["run", "phantom", "--seed", "abc"], "--seed", "abc"),
+        (["run", "phantom", "--seed", "1.5"], "--seed", "1.5"),
+        (["run", "phantom", "--eval-every", "-1"], "--eval-every", "-1"),
+        (["run", "phantom", "--until-reliable", "often"], "--until-reliable", "often"),
+        (["run", "phantom", "--device", "tpu"], "--device", "tpu"),
+        (["data", "phantom", "--out", "x", "--size", "9999"], "--size", "9999"),
+    ],
+)
+def test_an_option_of_the_wrong_type_is_answered_without_a_librarys_text(
+    arguments: list[str], flag: str, given: str, empty_folder: Path
+) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2, result.output
+    assert flag in result.output and given in result.output
+    assert "Input should" not in result.output and "Value error" not in result.output
     assert list(empty_folder.iterdir()) == []
 
 

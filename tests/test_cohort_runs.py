@@ -267,9 +267,9 @@ def test_scans_that_are_left_out_are_in_the_records(tmp_path: Path, clinic: Path
     write_scan(clinic, "case_9", 9, masked=False)
     out = tmp_path / "out"
     assert run(out, "--queries", str(clinic)).exit_code == 0
-    assert "1 scans" in (told := " ".join(json.loads((out / "summary.json").read_text())["notes"]))
-    assert "have neither mask nor labels" in told
-    assert "have neither mask nor labels" in (out / "report.md").read_text()
+    assert "1 scan of" in (told := " ".join(json.loads((out / "summary.json").read_text())["notes"]))
+    assert "has neither mask nor labels" in told
+    assert "has neither mask nor labels" in (out / "report.md").read_text()
 
 
 def test_a_collection_known_to_overlap_is_warned_of_by_name(tmp_path: Path, clinic: Path) -> None:

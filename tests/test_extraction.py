@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cbirbench.errors import DataError, MissingError, PluginError
-from cbirbench.extraction import embed_slices, embedded, prepared
+from cbirbench.extraction import embed_slices, embedded, guarded, prepared
 from cbirbench.interfaces import Located
 from cbirbench.slices import CTSlice, Slices, pad_to_square
 
@@ -167,7 +167,13 @@ def test_bad_vectors_are_the_plugins_fault(spoil: Callable[[Tensor], Any], says:
         embed(Sums(embed=spoil), slices_of((4, 4), (4, 4)))
     assert caught.value.problem.startswith("sums.embed ")
     assert says in caught.value.problem
-    assert "leave the extractor out" in caught.value.remedy
+    assert "leave the plugin out" in caught.value.remedy
+
+
+def test_what_a_metric_raises_is_not_said_of_an_extractor() -> None:
+    with pytest.raises(PluginError, match=r"^The metric 'map@5' failed: ZeroDivisionError") as caught:
+        guarded("The metric 'map@5'", lambda: 1 / 0, out_of_memory=MissingError("Too little."))
+    assert "leave the plugin out" in caught.value.remedy and "extractor" not in caught.value.remedy
 
 
 def test_a_width_that_changes_between_batches_is_the_plugins_fault() -> None:

@@ -79,6 +79,11 @@ def test_figures_of_queries_show_five_neighbours_or_the_whole_gallery() -> None:
     [
         ({"benchmark": "blob"}, "no benchmark called 'blob'. Did you mean 'blobs'?"),
         ({"extractors": ("brightnes",)}, "no extractor called 'brightnes'. Did you mean 'brightness'?"),
+        ({"extractors": ("BRIGHTNESS",)}, "no extractor called 'BRIGHTNESS'. Did you mean 'brightness'?"),
+        ({"metrics": ("purity5",)}, "no metric called 'purity5'. Did you mean 'purity@5'?"),
+        ({"metrics": ("Purity_12",)}, "no metric called 'Purity_12'. Did you mean 'purity@12'?"),
+        ({"metrics": ("coverage5",)}, "no metric called 'coverage5'. Did you mean 'coverage'?"),
+        ({"metrics": ("5",)}, "no metric called '5'"),
         ({"metrics": ("puritys",)}, "no metric called 'puritys'. Did you mean 'purity'?"),
         ({"extractors": ()}, "No extractor was named"),
         ({"metrics": ()}, "No metric was named"),
@@ -128,6 +133,52 @@ def test_a_mistake_is_a_usage_error(changed: dict[str, Any], says: str) -> None:
 def test_a_k_of_ones_own() -> None:
     plan = plan_of(metrics=("purity@3", "purity"), assignments=("purity.k=7",))
     assert [metric.name for metric in plan.metrics] == ["purity@3", "purity@7"]
+
+
+METRIC = """
+from cbirbench.interfaces import Plugin
+class Odd(Plugin):
+    interface_version = 1
+    needs = "ranking"
+    name = "odd"
+    depth = 3
+    def per_query(self, evidence): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("stated", "says"),
+    [
+        ("depth = -3", "says that its depth is -3."),
+        ("depth = 5.0", "says that its depth is 5.0."),
+        ("depth = True", "says that its depth is True."),
+        ("depth = None", "says that its depth is None."),
+        ("depth = '5'", "says that its depth is '5'."),
+        ("depth = property(lambda self: 1 // 0)", "cannot say its name and depth: ZeroDivisionError"),
+        ("depth = property(lambda self: self.gone)", "lacks depth."),
+        ("name = 5", "says that its name is 5."),
+        ("name = None", "says that its name is None."),
+        ("name = ''", "says that its name is ''."),
+        ("name = '..'", "says that its name is '..'."),
+        ("name = '../../odd'", "says that its name is '../../odd'."),
+        ("name = 'odd\\\\one'", r"says that its name is 'odd\\one'."),
+        ("name = 'odd\\x1b[2J'", r"says that its name is 'odd\x1b[2J'."),
+        ("name = 'odd\\none'", r"says that its name is 'odd\none'."),
+    ],
+)
+def test_a_metric_that_says_nonsense_of_itself_is_refused(install, stated: str, says: str) -> None:
+    install("odd-package", {"metric": {"odd": "odd_module:Odd"}}, {"odd_module": f"{METRIC}    {stated}\n"})
+    with pytest.raises(PluginError) as caught:
+        plan_of(metrics=("odd",))
+    assert caught.value.problem.startswith("The metric 'odd' of odd-package ")
+    assert says in caught.value.problem
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("stated", ["depth = 0", "name = 'odd@5 (mean)'", "name = 'Präzision'"])
+def test_a_metric_may_look_at_nothing_and_have_any_plain_name(install, stated: str) -> None:
+    install("odd-package", {"metric": {"odd": "odd_module:Odd"}}, {"odd_module": f"{METRIC}    {stated}\n"})
+    assert len(plan_of(metrics=("odd",)).metrics) == 1
 
 
 def test_two_scans_with_one_id_are_the_benchmarks_fault() -> None:

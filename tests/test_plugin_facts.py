@@ -221,6 +221,16 @@ def test_two_plugins_with_one_name_are_both_shown_with_what_is_wrong(install) ->
     assert "flat_one" not in sys.modules
 
 
+def test_an_entry_point_of_no_valid_form_and_an_invalid_name_are_listed_as_broken(install) -> None:
+    entries = {"flat": "flat_module:Flat", "../flat": "flat_module:Flat", "syntaxy": "flat_module::"}
+    install("mixed", {"extractor": entries}, {"flat_module": EXTRACTOR})
+    problems = {entry.plugin.names: entry.problem for entry in listing(check=True)}
+    assert problems["flat",] == "" == one("flat").problem
+    assert problems["../flat",].startswith("'../flat' is not a valid name")
+    expected = "its entry point 'flat_module::' names no class: it should read module:Class"
+    assert problems["syntaxy",] == one("syntaxy").problem == expected
+
+
 def test_the_listing_imports_only_when_it_is_to_check(install, fake_plugins) -> None:
     install("bomb", {"extractor": {"bomb": "bomb_module:Bomb"}}, {"bomb_module": "raise SystemExit"})
     before = {entry.plugin.name: entry for entry in listing()}

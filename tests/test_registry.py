@@ -121,6 +121,12 @@ def test_nearest() -> None:
     assert nearest("hog", []) == ""
 
 
+@pytest.mark.parametrize("name", ["HOG", "Hog", "hGo"])
+def test_the_nearest_is_found_whatever_the_capitals(name: str) -> None:
+    assert nearest(name, {"hog", "gabor"}) == "Did you mean 'hog'? "
+    assert nearest(name, {"HOG-X", "gabor"}) == "Did you mean 'HOG-X'? "
+
+
 def test_what_is_installed_while_we_run_is_found_once_the_old_is_forgotten(install, tmp_path: Path) -> None:
     site = install("early", {"extractor": {"early": "early_module:Flat"}}, {"early_module": EXTRACTOR})
     find("extractor", "early")
@@ -146,6 +152,11 @@ def test_what_is_installed_while_we_run_is_found_once_the_old_is_forgotten(insta
         ("moduleless", ":Flat", "':Flat' names no class: it should read module:Class"),
         ("pathlike", "../x:Flat", "'../x:Flat' names no module: it should read module:Class"),
         ("marked", "[red]x[/red]:Flat", "names no module: it should read module:Class"),
+        ("syntaxy", "bad p::", "'bad p::' names no module: it should read module:Class"),
+        ("spaced", "flat_ module:Flat", "'flat_ module:Flat' names no module"),
+        ("colons", "flat_module::", "'flat_module::' names no class: it should read module:Class"),
+        ("dashed", "flat_module:Fl-at", "'flat_module:Fl-at' names no class"),
+        ("dotted", "flat_module:Flat.", "'flat_module:Flat.' names no class"),
         ("../x", "flat_module:Flat", "'../x' is not a valid name"),
         ("[red]x[/red]", "flat_module:Flat", "'[red]x[/red]' is not a valid name"),
     ],
@@ -160,6 +171,51 @@ def test_what_can_be_told_without_an_import_is_told_in_the_listing(
     assert "flawed" in caught.value.problem
     assert says in caught.value.problem
     assert "flat_module" not in sys.modules
+
+
+def test_an_entry_point_of_no_valid_form_spoils_none_beside_it(install) -> None:
+    entries = {"flat": "flat_module : Flat", "syntaxy": "flat_module::", "extras": "flat_module:Flat [more]"}
+    install("mixed", {"extractor": entries}, {"flat_module": EXTRACTOR})
+    assert load(find("extractor", "flat")) is load(find("extractor", "extras"))
+    with pytest.raises(
+        PluginError, match="'syntaxy' of mixed cannot be used: its entry point 'flat_module::'"
+    ):
+        find("extractor", "syntaxy")
+
+
+@pytest.mark.parametrize("invalid", ["../../evil", "[bold]mk", "D\x1b[31mup", "two words"])
+def test_an_invalid_name_is_no_alias_and_spoils_none(install, invalid: str) -> None:
+    entries = {invalid: "flat_module:Flat", "Dup": "flat_module:Flat", "D": "flat_module:Flat"}
+    install("mixed", {"extractor": entries}, {"flat_module": EXTRACTOR})
+    assert find("extractor", "D").names == ("Dup", "D")
+    assert find("extractor", "Dup").problem == ""
+    broken = by_name("extractor", invalid)
+    assert (broken.names, broken.value) == ((invalid,), "flat_module:Flat")
+    with pytest.raises(PluginError) as caught:
+        find("extractor", invalid)
+    assert f"cannot be used: {invalid!r} is not a valid name" in caught.value.problem
+
+
+def test_an_invalid_name_of_two_packages_is_refused_as_invalid(install) -> None:
+    install("flat-one", {"extractor": {"a b": "flat_one:Flat"}}, {"flat_one": EXTRACTOR})
+    install("flat-two", {"extractor": {"a b": "flat_two:Flat"}}, {"flat_two": EXTRACTOR})
+    with pytest.raises(PluginError, match="'a b' of flat-one cannot be used: 'a b' is not a valid name"):
+        find("extractor", "a b")
+
+
+def test_of_two_names_that_clash_each_is_refused_for_itself(install) -> None:
+    for package in ("one", "two"):
+        names = {"flat": f"flat_{package}:Flat", "twin": f"flat_{package}:Flat", f"own-{package}": "gone:X"}
+        install(f"flat-{package}", {"extractor": names}, {f"flat_{package}": EXTRACTOR})
+    for name in ("flat", "twin"):
+        with pytest.raises(PluginError) as caught:
+            find("extractor", name)
+        assert caught.value.problem.endswith(
+            f"cannot be used: flat-one and flat-two both provide {name!r}: uninstall one of them."
+        )
+    listed = by_name("extractor", "own-one"), *(p for p in installed("extractor") if "twin" in p.names)
+    assert "both provide" not in listed[0].problem
+    assert all(f"provide {name!r}" in plugin.problem for plugin in listed[1:] for name in ("flat", "twin"))
 
 
 def test_a_distribution_that_provides_a_name_twice_is_named(install) -> None:

@@ -14,15 +14,14 @@ from statistics import median
 
 from cbirbench import __version__
 from cbirbench.atomic import unwritable, write_text
+from cbirbench.checking.cohort_scans import cohort_scans, organs_of
 from cbirbench.checking.scan_check import check_scan
 from cbirbench.checking.scan_facts import ScanCheck
 from cbirbench.checking.scan_views import View
-from cbirbench.datasets.dataset_json import listed_files, listed_names
-from cbirbench.datasets.discovery import DAMAGED, Discovery, find_scans
-from cbirbench.datasets.own_scans import named_scans
+from cbirbench.datasets.discovery import DAMAGED
 from cbirbench.datasets.scan_options import ScanOptions
-from cbirbench.datasets.text_tables import TABLE_ENDINGS
-from cbirbench.errors import DataError, UsageError
+from cbirbench.datasets.text_tables import many
+from cbirbench.errors import UsageError
 from cbirbench.figures.cohort_grid import NOTICE, SCANS_PER_PAGE, GridRow, draw_cohort_grid
 from cbirbench.interfaces import Progress
 from cbirbench.report.cohort_records import flat, record, within
@@ -37,7 +36,6 @@ OTHER_SPACING = 2.0
 """Slices or pixels this many times as far apart as the cohort's median are worth a note."""
 
 _OWN_FILE = re.compile(r"check\.json|scans\.csv|grid-\d+\.png|\.part-.*")
-_LIVER = "liver"
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,8 @@ class CohortCheck:
     Attributes:
         folder: What paths are told from: the cohort's folder, or its manifest's.
         scans: Each scan.
-        ignored: What is neither scan nor mask, each with the reason.
-        warnings: What is doubtful about the folder itself.
+        ignored: What is neither scan nor mask nor the table of labels, each with the reason.
+        warnings: What is doubtful about the folder itself, its manifest or its table of labels.
         pictures: Names of the pages of the picture grid.
     """
 
@@ -98,6 +96,7 @@ class CohortCheck:
             "scans": len(self.scans),
             "patients": len({check.scan.patient_id for check in self.scans}),
             "with_mask": sum(check.scan.mask is not None for check in self.scans),
+            "with_labels": sum(bool(check.scan.labels) for check in self.scans),
             "readable": len(self.scans) - self.unreadable,
             "unreadable": self.unreadable,
             "with_warnings": self.doubtful,
@@ -116,12 +115,12 @@ def check_cohort(request: CheckRequest, progress: Progress) -> CohortCheck:
     Raises:
         UsageError: The cohort is neither a folder nor a manifest, the folder of the masks is none, or `out`
             holds other files.
-        DataError: The folder holds no scan, or the manifest is faulty.
+        DataError: The folder holds no scan, or the manifest or the table of labels is faulty.
         MissingError: A file cannot be written.
     """
     _check_free(request.out)
-    folder, found = _found(request)
-    organs, doubts = _organs(folder, [scan.image for scan in found.scans])
+    found = cohort_scans(request.place, request.masks, request.organ)
+    organs, doubts = organs_of(found.folder, [scan.image for scan in found.scans])
     checks: list[ScanCheck] = []
     rows: list[GridRow] = []
     pages = -(-len(found.scans) // SCANS_PER_PAGE)
@@ -129,37 +128,31 @@ def check_cohort(request: CheckRequest, progress: Progress) -> CohortCheck:
     with progress.stage("Checking scans", len(found.scans)) as advance:
         for scan, organ in zip(found.scans, organs, strict=True):
             check, views = check_scan(scan, request.options, request.organ or organ)
+            if scan.volume_id in found.left_out:
+                check.warnings.append(
+                    "It has neither mask nor labels of slices, as others have: a run leaves it out."
+                )
             checks.append(check)
             rows.append(_row(check, views))
             if len(rows) == SCANS_PER_PAGE or len(checks) == len(found.scans):
                 _draw_page(request.out, pictures, (len(checks) - 1) // SCANS_PER_PAGE, rows, checks)
                 rows = []  # a page's pictures at a time are in memory
             advance(1)
+    counted = [len(check.warnings) for check in checks]
     _compare(checks)
-    cohort = CohortCheck(folder, tuple(checks), found.ignored, tuple(doubts), pictures)
+    for page in range(pages):
+        of_page = slice(page * SCANS_PER_PAGE, (page + 1) * SCANS_PER_PAGE)
+        if counted[of_page] != [len(check.warnings) for check in checks[of_page]]:
+            # Rare, so its scans are read again: all pages' pictures would not fit into memory.
+            rows = [
+                _row(check, check_scan(check.scan, request.options, check.organ)[1])
+                for check in checks[of_page]
+            ]
+            _draw_page(request.out, pictures, page, rows, checks[of_page])
+    warnings = (*found.doubts, *doubts)
+    cohort = CohortCheck(found.folder, tuple(checks), found.ignored, warnings, pictures)
     _write(cohort, request.out)
     return cohort
-
-
-def _found(request: CheckRequest) -> tuple[Path, Discovery]:
-    """The cohort's scans, and the folder that their paths are told from."""
-    place = request.place
-    if place.is_file() and place.suffix.lower() in TABLE_ENDINGS:
-        if request.masks is not None:
-            raise UsageError("A manifest names the masks itself.", "Leave --masks out.")
-        return place.parent, Discovery(named_scans(place, request.organ), ())
-    for given in filter(None, (place, request.masks)):
-        if not given.is_dir():
-            state = "is no folder" if given.exists() else "does not exist"
-            tables = "" if given is request.masks else f", or a manifest ({', '.join(TABLE_ENDINGS)})"
-            raise UsageError(f"{given} {state}.", f"Name the folder that holds the scans{tables}.")
-    found = find_scans(place, request.masks)
-    if not found.scans:
-        raise DataError(
-            f"{place} holds no CT scan; {len(found.ignored)} other files are in it.",
-            "Name a folder with NIfTI, NRRD or DICOM files in it or below it.",
-        )
-    return place, found
 
 
 def default_out(place: Path) -> Path:
@@ -184,37 +177,6 @@ def _check_free(out: Path) -> None:
         )
 
 
-def _organs(folder: Path, images: Sequence[Path]) -> tuple[list[str], list[str]]:
-    """What each scan's target is called, ``liver`` or nothing, and what is doubtful of dataset.json files."""
-    told: dict[Path, bool] = {}
-    doubts: list[str] = []
-
-    def says_liver(here: Path) -> bool:
-        if here not in told:
-            told[here] = _LIVER in here.absolute().name.lower() or _describes_liver(here, doubts)
-            if here != folder and here.is_relative_to(folder):
-                told[here] |= says_liver(here.parent)
-        return told[here]
-
-    within = [image if image.is_dir() else image.parent for image in images]
-    return [_LIVER if says_liver(here) else "" for here in within], doubts
-
-
-def _describes_liver(here: Path, doubts: list[str]) -> bool:
-    description = here / "dataset.json"
-    try:
-        absent = [path for path in listed_files(description) if not path.is_file()]
-        named = any(name.lower() == _LIVER for name in listed_names(description).values())
-    except DataError as error:
-        doubts.append(str(error))
-        return False
-    if absent:
-        doubts.append(
-            f"{description} lists {len(absent)} files that are not there; the first is {absent[0]}."
-        )
-    return named
-
-
 def _row(check: ScanCheck, views: tuple[View, ...]) -> GridRow:
     return GridRow(check.scan.volume_id, " · ".join(grid_facts(check)), views, "\n".join(check.errors))
 
@@ -228,7 +190,7 @@ def grid_facts(check: ScanCheck) -> Iterator[str]:
         yield "×".join(f"{mm:.3g}" for mm in grid.spacing_mm) + " mm"
         yield f"stored {grid.orientation}" + ("" if grid.stated else " (not stated)")
     if check.warnings:
-        yield f"{len(check.warnings)} warning" + "s" * (len(check.warnings) > 1)
+        yield many(len(check.warnings), "warning")
 
 
 def _draw_page(
@@ -285,7 +247,9 @@ def _write(cohort: CohortCheck, out: Path) -> None:
     table.writerow(lines[0])
     table.writerows(line.values() for line in lines)
     write_text(out / TABLE_FILE, text.getvalue())
-    write_text(out / CHECK_FILE, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+    entries = json.dumps(described, indent=1, ensure_ascii=False) + "\n"
+    # Bytes of a file's name that are no UTF-8 become JSON's escapes.
+    write_text(out / CHECK_FILE, entries.encode("utf-8", "backslashreplace").decode("utf-8"))
     for old in out.glob("grid-*.png"):  # of an earlier check of more scans
         if _OWN_FILE.fullmatch(old.name) and old.name not in cohort.pictures:
             old.unlink(missing_ok=True)

@@ -6,17 +6,19 @@ import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cbirbench.checking.hu_counts import HUCounts
-from cbirbench.checking.scan_doubts import body_of, doubt_grid, doubt_mask, doubt_position
+from cbirbench.checking.scan_doubts import body_of, check_labels, doubt_grid, doubt_mask, doubt_position
 from cbirbench.checking.scan_facts import GridFacts, HUFacts, MaskFacts, ScanCheck
 from cbirbench.checking.scan_views import View, centre, scan_views
 from cbirbench.datasets.discovery import FoundScan
 from cbirbench.datasets.scan_options import ScanOptions
-from cbirbench.errors import CbirbenchError, DataWarning
+from cbirbench.errors import CbirbenchError, DataError, DataWarning
+from cbirbench.scans.dicom_files import is_dicom
 from cbirbench.scans.volume import Volume
 from cbirbench.slices import target_pixels
 
@@ -50,6 +52,9 @@ def check_scan(scan: FoundScan, options: ScanOptions, organ: str = "") -> tuple[
             )
             check.grid = _grid_facts(image)
             hu = image.read_hu(range(image.grid.slice_count))
+        if image is not None:
+            with _errors_of(check):
+                check_labels(check, image.grid.slice_count)
         if image is not None and scan.mask is not None:
             with _errors_of(check):
                 opened = options.open_mask(scan.mask, image, orientation=scan.orientation)
@@ -87,7 +92,18 @@ def _format(scan: FoundScan) -> str:
     for ending, called in ((".nii", "NIfTI"), (".nii.gz", "NIfTI"), (".nrrd", "NRRD"), (".nhdr", "NRRD")):
         if name.endswith(ending):
             return called
-    return "MetaImage" if name.endswith((".mha", ".mhd")) else "DICOM"
+    if name.endswith((".mha", ".mhd")):
+        return "MetaImage"
+    if not scan.image.is_file() or _is_dicom(scan.image):
+        return "DICOM"
+    return scan.image.suffix.lower() or "unknown"
+
+
+def _is_dicom(file: Path) -> bool:
+    try:
+        return is_dicom(file)
+    except DataError:  # opening it says why
+        return False
 
 
 def _grid_facts(image: Volume) -> GridFacts:

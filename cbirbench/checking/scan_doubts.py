@@ -9,6 +9,8 @@ import numpy as np
 
 from cbirbench.checking.scan_facts import GridFacts, MaskFacts, ScanCheck
 from cbirbench.datasets.scan_options import ScanOptions
+from cbirbench.datasets.text_tables import listing, many
+from cbirbench.errors import DataError
 from cbirbench.scans.geometry import TILTED_DEGREES
 
 if TYPE_CHECKING:
@@ -62,6 +64,29 @@ def body_of(hu: NDArray[np.int16]) -> Body:
         body.columns += np.count_nonzero(inside, axis=0)
         body.bone_rows += np.count_nonzero(plane > BONE_HU, axis=1)
     return body
+
+
+def check_labels(check: ScanCheck, slices: int) -> None:
+    """Note how many slices of a kind labels name.
+
+    Raises:
+        DataError: A label is of a slice that the scan does not have.
+    """
+    labels = check.scan.labels
+    if not labels:
+        return
+    shown = sum(labels.values())
+    others = len(labels) - shown
+    check.notes.append(
+        f"Labels: {many(shown, 'slice')} {'shows' if shown == 1 else 'show'} the {check.organ}, {others} "
+        f"{'does' if others == 1 else 'do'} not."
+    )
+    beyond = sorted(z for z in labels if z >= slices)
+    if beyond:
+        raise DataError(
+            f"{check.scan.image} has slices 0 to {slices - 1}, and labels name others: {listing(beyond)}.",
+            "Slices are counted from 0, the most inferior, upwards.",
+        )
 
 
 def doubt_grid(check: ScanCheck, grid: GridFacts, options: ScanOptions) -> None:

@@ -76,7 +76,7 @@ class ScanCheck:
 
     Attributes:
         scan: Its ids and files.
-        format: ``NIfTI``, ``DICOM`` or another.
+        format: ``NIfTI``, ``DICOM`` or another; of a file that is none, its ending.
         organ: What the target is called.
         grid: Where its voxels lie.
         hu: Its values.
@@ -100,5 +100,5 @@ class ScanCheck:
 
     @property
     def readable(self) -> bool:
-        """Whether scan and mask could be read."""
+        """Whether scan and mask could be read, and all labels are of slices that it has."""
         return not self.errors

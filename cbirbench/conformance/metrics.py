@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
+from cbirbench.asked_metrics import is_metric_name
 from cbirbench.conformance import declarations, imports
 from cbirbench.conformance.declarations import sent
 from cbirbench.conformance.metric_chance import by_chance
@@ -35,9 +36,10 @@ def declared(subject: Subject) -> str:
     metric = subject.one
     name, depth, needs = (getattr(metric, part, None) for part in ("name", "depth", "needs"))
     demand(
-        isinstance(name, str) and bool(name) and name == subject.make().name,
+        is_metric_name(name) and name == subject.make().name,
         f"Its name is {name!r}, and another instance's {subject.make().name!r}.",
-        "The name in results says what is computed, map@5, and follows from the options alone.",
+        "The name in results says what is computed, map@5, and follows from the options alone: plain text "
+        "without '/' and '\\', as it becomes part of files.",
     )
     k = getattr(subject.options, "k", None)
     demand(

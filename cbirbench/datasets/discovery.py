@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from cbirbench.datasets.folder_contents import DAMAGED, Ignored, VolumeFile, contents_of, place_of
@@ -20,7 +20,7 @@ from cbirbench.errors import UsageError
 from cbirbench.numeric_order import numeric_order
 from cbirbench.scans.dicom_files import SeriesFiles
 
-__all__ = ["DAMAGED", "Discovery", "FoundScan", "find_scans"]
+__all__ = ["DAMAGED", "Discovery", "FoundScan", "below", "find_scans", "spelt_out"]
 
 
 PATIENT_PER_FILE = frozenset({"imagestr", "imagests"})
@@ -46,6 +46,8 @@ class FoundScan:
         mask: Its mask's file; None where there is none.
         files: The files that the image consists of.
         orientation: Where its stored axes point, whatever the file says; only a manifest tells.
+        labels: Label by slice, of scans without masks; only a table tells.
+        split: On which side of the split it is, ``gallery`` or ``query``; only a manifest tells.
     """
 
     volume_id: str
@@ -56,6 +58,8 @@ class FoundScan:
     mask: Path | None = None
     files: tuple[Path, ...] = ()
     orientation: str = ""
+    labels: Mapping[int, int] = field(default_factory=dict)
+    split: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,20 @@ class Discovery:
 
     scans: tuple[FoundScan, ...]
     ignored: tuple[Ignored, ...]
+
+
+def below(path: Path, folder: Path) -> PurePath | None:
+    """A path as seen from a folder that it lies in, in whatever way the two are typed; None if it does not.
+
+    Links are taken as they are called: a scan that is linked into the folder lies in it.
+    """
+    place, root = spelt_out(path), spelt_out(folder)
+    return place.relative_to(root) if place.is_relative_to(root) else None
+
+
+def spelt_out(path: Path) -> Path:
+    """The absolute path without ``..``; links are not followed."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def find_scans(images: Path, masks: Path | None = None) -> Discovery:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Literal
 
-from cbirbench.datasets.scan_names import VOLUME_ENDINGS, stem_of, unique, volume_id
+from cbirbench.datasets.discovery import below
+from cbirbench.datasets.scan_names import (
+    MASK_FOLDERS,
+    VOLUME_ENDINGS,
+    is_mask_name,
+    stem_of,
+    unique,
+    volume_id,
+)
 from cbirbench.datasets.slice_labels import labels_of, read_labelled
-from cbirbench.datasets.text_tables import TextRow, at_lines, listing
+from cbirbench.datasets.text_tables import TextRow, are, at_lines, listing, many
 from cbirbench.errors import DataError, DataWarning, UsageError
 from cbirbench.scans.dicom_files import pseudonym
 from cbirbench.scans.geometry import orientation
@@ -19,6 +28,8 @@ Split = Literal["gallery", "query", ""]
 
 REQUIRED = ("patient", "image")
 OPTIONAL = ("study", "mask", "split", "orientation", "series")
+
+_LONG = 80  # letters of a cell that a message shows
 
 _SPLITS: dict[str, Split] = {
     "gallery": "gallery",
@@ -67,7 +78,8 @@ def read_manifest(path: Path, organ: str = "") -> list[ManifestScan]:
     Columns: ``patient`` and ``image``, and where they serve ``study``, ``mask``, ``split`` (``gallery`` or
     ``query``; ``train`` and ``test`` mean the same), ``orientation`` (``LPS``, for a file that is wrong about
     it), ``series`` (for a folder of several), and ``slice`` with ``label`` for labels of single slices, one
-    row a slice. Paths are relative to the manifest. Labels of a scan that has a mask are warned of.
+    row a slice. Paths are relative to the manifest. Labels of a scan that has a mask are warned of, and so
+    are images that are called as masks are, beside masks that are not.
 
     Args:
         path: A CSV file in UTF-8 or a Parquet file. Everything is text: patient ``007`` stays ``007``.
@@ -77,8 +89,8 @@ def read_manifest(path: Path, organ: str = "") -> list[ManifestScan]:
         The scans in the order of their first rows.
 
     Raises:
-        DataError: It cannot be read, lacks a column or has a faulty row; a file is not there; a scan is named
-            twice; or a patient is on both sides of the split.
+        DataError: It cannot be read, lacks a column or has a faulty row; a file is not there; a file has a
+            series; a scan is named twice; or a patient is on both sides of the split.
     """
     rows = read_labelled(path, organ, required=REQUIRED, optional=OPTIONAL)
     for column in REQUIRED:
@@ -93,7 +105,7 @@ def read_manifest(path: Path, organ: str = "") -> list[ManifestScan]:
     splits = _splits(path, rows)
     groups: dict[tuple[Path, str], list[TextRow]] = {}
     for row in rows:
-        image = _path(path, row.cells["image"]).resolve()  # one scan, in whatever way it is spelt
+        image = _path(path, row, "image").resolve()  # one scan, in whatever way it is spelt
         groups.setdefault((image, _series(row)), []).append(row)
     names = unique(_name(path, of_scan[0]) for of_scan in groups.values())
     scans = [_scan(path, name, of_scan, splits) for name, of_scan in zip(names, groups.values(), strict=True)]
@@ -102,11 +114,12 @@ def read_manifest(path: Path, organ: str = "") -> list[ManifestScan]:
     both = [scan.line for scan in scans if scan.mask is not None and scan.labels]
     if both:
         warnings.warn(
-            f"{path} gives {len(both)} scans both a mask and labels of slices, first on {at_lines(both)}: "
-            "the mask counts, and the labels are not used.",
+            f"{path} gives {many(len(both), 'scan')} both a mask and labels of slices, first on "
+            f"{at_lines(both)}: the mask counts, and the labels are not used.",
             DataWarning,
             stacklevel=2,
         )
+    _doubt_columns(path, scans)
     return scans
 
 
@@ -141,14 +154,13 @@ def _scan(path: Path, name: str, rows: Sequence[TextRow], splits: Mapping[int, S
                 f"line {first.line}.",
                 "All rows of a scan say the same but for slice and label.",
             )
-    mask = first.cells.get("mask", "")
     return ManifestScan(
         line=first.line,
         volume_id=name,
         patient_id=first.cells["patient"],
         study_id=first.cells.get("study", "") or name,
-        image=_path(path, first.cells["image"]),
-        mask=_path(path, mask) if mask else None,
+        image=_path(path, first, "image"),
+        mask=_path(path, first, "mask") if first.cells.get("mask") else None,
         split=splits[first.line],
         orientation=_orientation(path, first),
         series=_series(first),
@@ -165,14 +177,12 @@ def _orientation(path: Path, row: TextRow) -> str:
 
 
 def _name(manifest: Path, row: TextRow) -> str:
-    image = _path(manifest, row.cells["image"])
+    image = _path(manifest, row, "image")
     if not image.name.lower().endswith(VOLUME_ENDINGS):  # paths of exported DICOM often bear names
         return "_".join(filter(None, (row.cells["patient"], row.cells.get("study", ""), _series(row))))
-    if (
-        image.is_relative_to(manifest.parent)
-        and ".." not in (below := image.relative_to(manifest.parent)).parts
-    ):
-        return volume_id(PurePath(below))
+    place = below(image, manifest.parent)
+    if place is not None:
+        return volume_id(place)
     # Where scans lie elsewhere, their path says nothing of them that belongs into results.
     return "_".join(filter(None, (row.cells["patient"], row.cells.get("study", ""), stem_of(image.name))))
 
@@ -183,19 +193,63 @@ def _series(row: TextRow) -> str:
     return pseudonym("series", series) if series and not series.startswith("series-") else series
 
 
-def _path(manifest: Path, text: str) -> Path:
-    return manifest.parent / Path(text).expanduser()
-
-
-def _check_files(path: Path, scans: Iterable[ManifestScan]) -> None:
-    named = [(scan.line, file) for scan in scans for file in (scan.image, scan.mask) if file is not None]
-    absent = [(line, file) for line, file in named if not file.exists()]
-    if absent:
+def _path(manifest: Path, row: TextRow, column: str) -> Path:
+    """The file or folder that a cell names, whether or not it is there."""
+    text = row.cells[column]
+    try:
+        path = manifest.parent / Path(text).expanduser()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL in it, nobody's home
+        shown = text if len(text) <= _LONG else f"{text[:_LONG]}..."
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise DataError(
-            f"{path} names {len(absent)} files that are not there, on "
-            f"{at_lines([line for line, _ in absent])}; the first is {absent[0][1]}.",
-            f"Paths are relative to the manifest's folder, {path.parent}.",
+            f"{manifest}, line {row.line}: the {column} {shown!r} cannot be looked up: {why.rstrip('.')}.",
+            "Name a file or a folder.",
+        ) from error
+    return path
+
+
+def _check_files(path: Path, scans: Sequence[ManifestScan]) -> None:
+    """Whether all files are there, and series are given of folders alone."""
+    named = [
+        (scan.line, column, file)
+        for scan in scans
+        for column, file in (("image", scan.image), ("mask", scan.mask))
+        if file is not None
+    ]
+    absent = [each for each in named if not each[2].exists()]
+    if absent:
+        lines = list(dict.fromkeys(line for line, _, _ in absent))
+        said = (f"the {column} {file} (line {line})" for line, column, file in absent)
+        raise DataError(
+            f"{path} names {many(len(absent), 'file')} that {are(absent)} not there, on {at_lines(lines)}: "
+            f"{listing(said)}.",
+            f"Paths are relative to the manifest's folder, {path.absolute().parent}.",
         )
+    files = [scan.line for scan in scans if scan.series and scan.image.is_file()]
+    if files:
+        raise DataError(
+            f"{path} gives a series of an image that is a file, on {at_lines(files)}.",
+            "A series is one of a folder's: name the folder of the DICOM files, or leave series empty.",
+        )
+
+
+def _doubt_columns(path: Path, scans: Iterable[ManifestScan]) -> None:
+    """Warn where images are called as masks are, and masks are not, of all scans that have both."""
+    pairs = [(scan.line, scan.image, scan.mask) for scan in scans if scan.mask is not None]
+    if pairs and all(_called_mask(image) and not _called_mask(mask) for _, image, mask in pairs):
+        line, image, mask = pairs[0]
+        warnings.warn(
+            f"{path}: the columns image and mask may be swapped: on line {line}, the image is {image}, "
+            f"the mask {mask}.",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+def _called_mask(path: Path) -> bool:
+    return is_mask_name(stem_of(path.name)) or path.parent.name.lower() in MASK_FOLDERS
 
 
 def _check_patients(path: Path, scans: Iterable[ManifestScan]) -> None:
@@ -206,6 +260,6 @@ def _check_patients(path: Path, scans: Iterable[ManifestScan]) -> None:
     if crossing:
         said = [f"{patient} ({at_lines(sorted(lines.values()))})" for patient, lines in crossing.items()]
         raise DataError(
-            f"{path} has {len(crossing)} patients in both gallery and queries: {listing(said)}.",
+            f"{path} has {many(len(crossing), 'patient')} in both gallery and queries: {listing(said)}.",
             "A patient belongs to one side, or the retrieval only recognises the patient.",
         )

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cbirbench.datasets.discovery import DAMAGED, FoundScan, find_scans
 from cbirbench.datasets.manifest import ManifestScan, Split, read_manifest
-from cbirbench.datasets.scan_names import stem_of
 from cbirbench.datasets.scan_options import files_of
-from cbirbench.datasets.slice_labels import find_labels, read_slice_labels
-from cbirbench.datasets.text_tables import TABLE_ENDINGS, at_lines, listing
+from cbirbench.datasets.slice_labels import find_labels, labels_by_scan, names_of
+from cbirbench.datasets.text_tables import TABLE_ENDINGS, are, at_lines, listing, many
 from cbirbench.errors import DataError, DataWarning, UsageError
 from cbirbench.scans.dicom_files import SeriesFiles, find_series
 from cbirbench.scans.dicom_headers import numbers_of, read_header, sequence_of, text_of
@@ -91,20 +89,23 @@ def usable_scans(
     usable = [scan for scan in scans if scan.mask is not None or scan.labels]
     if not usable:
         raise UsageError(
-            f"{place} has {len(scans)} scans, but no mask and no label of a slice for any of them.",
+            f"{place} has {many(len(scans), 'scan')}, but no mask and no label of a slice for any.",
             _HOW_TO_LABEL,
         )
     unused = [scan.volume_id for scan in scans if scan.mask is None and not scan.labels]
     if unused:
+        have = "has" if len(unused) == 1 else "have"
         _warn(
-            f"{len(unused)} scans of {place} have neither mask nor labels and are left out: "
-            f"{listing(unused)}."
+            f"{many(len(unused), 'scan')} of {place} {have} neither mask nor labels and {are(unused)} left "
+            f"out: {listing(unused)}."
         )
     return usable
 
 
 def named_scans(manifest: Path, organ: str = "") -> tuple[FoundScan, ...]:
     """The scans that a manifest names, in its order, whether or not they have masks or labels.
+
+    Labels are those that a run would use: of scans without masks.
 
     Args:
         manifest: The table.
@@ -123,6 +124,8 @@ def named_scans(manifest: Path, organ: str = "") -> tuple[FoundScan, ...]:
             mask=scan.mask,
             files=scan.files if scan.sorted_out else (),
             orientation=scan.orientation,
+            labels=scan.labels if scan.mask is None else {},
+            split=scan.split,
         )
         for scan in _named(manifest, organ)
     )
@@ -168,7 +171,7 @@ def _found(folder: Path, masks: Path | None, patient_pattern: str) -> list[OwnSc
     doubtful = [(path, why) for path, why in found.ignored if "mask" in why or why.startswith(DAMAGED)]
     if doubtful:
         lost = [f"{path.name} ({why})" for path, why in doubtful]
-        _warn(f"{len(lost)} files of {masks or folder} are not used: {listing(lost)}.")
+        _warn(f"{many(len(lost), 'file')} of {masks or folder} {are(lost)} not used: {listing(lost)}.")
     return [
         OwnScan(
             volume_id=scan.volume_id,
@@ -179,7 +182,7 @@ def _found(folder: Path, masks: Path | None, patient_pattern: str) -> list[OwnSc
             image=scan.image,
             mask=scan.mask,
             series=scan.series,
-            names=_names(scan.volume_id, scan.image, folder),
+            names=names_of(scan.volume_id, scan.image, folder),
             files=scan.files if scan.series else files_of(scan.image),
             sorted_out=bool(scan.series),
         )
@@ -211,7 +214,7 @@ def _named(manifest: Path, organ: str) -> list[OwnScan]:
                 orientation=scan.orientation,
                 split=scan.split,
                 labels=scan.labels,
-                names=_names(scan.volume_id, scan.image, manifest.parent),
+                names=names_of(scan.volume_id, scan.image, manifest.parent),
                 files=files_of(scan.image) if own is None else own.files,
                 sorted_out=own is not None,
             )
@@ -240,26 +243,13 @@ def _patient(pattern: str, volume_id: str) -> str:
     return match[1]
 
 
-def _names(volume_id: str, image: Path, folder: Path) -> tuple[str, ...]:
-    relative = [image.relative_to(folder).as_posix()] if image.is_relative_to(folder) else []
-    return tuple(dict.fromkeys((volume_id, *relative, image.name, stem_of(image.name))))
-
-
 def _labelled(scans: Sequence[OwnScan], table: Path, organ: str) -> list[OwnScan]:
     """The scans with the labels that a table has for those without masks."""
-    cases = read_slice_labels(table, organ)
-    bearers = Counter(name for scan in scans for name in scan.names)
-    labelled: list[OwnScan] = []
-    known: set[str] = set()
-    for scan in scans:
-        called = [name for name in scan.names if name in cases and bearers[name] == 1]
-        known.update(called)
-        lacks = called and scan.mask is None and not scan.labels
-        labelled.append(replace(scan, labels=cases[called[0]]) if lacks else scan)
-    strangers = [case for case in cases if case not in known]
-    if strangers:
-        _warn(f"{table} labels slices of {len(strangers)} scans that are not here: {listing(strangers)}.")
-    return labelled
+    labels = labels_by_scan(table, organ, [scan.names for scan in scans])
+    return [
+        replace(scan, labels=given) if given and scan.mask is None and not scan.labels else scan
+        for scan, given in zip(scans, labels, strict=True)
+    ]
 
 
 def _warn(text: str) -> None:

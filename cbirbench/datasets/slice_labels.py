@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cbirbench.datasets.text_tables import TextRow, at_lines, read_table
+from cbirbench.datasets.discovery import below
+from cbirbench.datasets.scan_names import stem_of
+from cbirbench.datasets.text_tables import TextRow, are, at_lines, listing, many, read_table
 from cbirbench.errors import DataError, DataWarning
 
 LABEL_FILES = ("slice_labels.csv", "labels.csv")
@@ -136,6 +139,42 @@ def labels_of(path: Path, rows: Iterable[TextRow]) -> dict[int, int]:
         if label != UNSURE:
             labels[z] = int(label)
     return labels
+
+
+def names_of(volume_id: str, image: Path, folder: Path) -> tuple[str, ...]:
+    """What a table of labels may call a scan: its id, its path below the folder, or its file's name."""
+    place = below(image, folder)
+    relative = [] if place is None else [place.as_posix()]
+    return tuple(dict.fromkeys((volume_id, *relative, image.name, stem_of(image.name))))
+
+
+def labels_by_scan(table: Path, organ: str, scans: Sequence[Sequence[str]]) -> list[Mapping[int, int]]:
+    """Read a table of slice labels for some scans; labels of others are warned of.
+
+    Args:
+        table: A CSV or Parquet file.
+        organ: The target organ.
+        scans: What it may call each scan, see `names_of`; names of several scans mean none of them.
+
+    Returns:
+        The labels of each scan, empty where the table has none.
+
+    Raises:
+        DataError: See `read_slice_labels`.
+    """
+    cases = read_slice_labels(table, organ)
+    bearers = Counter(name for names in scans for name in names)
+    called = [[name for name in names if name in cases and bearers[name] == 1] for names in scans]
+    known = {name for names in called for name in names}
+    strangers = [case for case in cases if case not in known]
+    if strangers:
+        warnings.warn(
+            f"{table} labels slices of {many(len(strangers), 'scan')} that {are(strangers)} not here: "
+            f"{listing(strangers)}.",
+            DataWarning,
+            stacklevel=3,
+        )
+    return [cases[names[0]] if names else {} for names in called]
 
 
 def find_labels(*folders: Path) -> Path | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
+import io
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cbirbench.errors import DataError, DataWarning
 
@@ -15,6 +17,14 @@ TABLE_ENDINGS = (".csv", ".tsv", ".parquet", ".pq")
 """Files that `read_table` reads."""
 
 _SHOWN = 5  # lines, files or names that a message lists
+_SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}  # the first of equals, a comma
+
+
+class _Table(NamedTuple):
+    """Names of columns, and the rows, each with its line and a cell a column."""
+
+    names: list[str]
+    rows: list[tuple[int, list[str]]]
 
 
 @dataclass(frozen=True)
@@ -45,10 +55,11 @@ def read_table(
         Its rows but for empty ones; columns in lower case.
 
     Raises:
-        DataError: It cannot be read, is empty, or lacks a column.
+        DataError: It cannot be read, is empty, lacks a column, or a row has more cells than there are
+            columns.
     """
-    frame = _parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _csv(path)
-    names = [str(column).strip().lower() for column in frame.columns]
+    table = _parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _csv(path)
+    names = [name.strip().lower() for name in table.names]
     for place, name in enumerate(names):
         meant = (aliases or {}).get(name, name)
         if meant not in names:
@@ -61,22 +72,26 @@ def read_table(
         hint = f"If {close[0]!r} is meant, call it {missing[0]!r}. " if close else ""
         raise DataError(
             f"{path} has no column {' or '.join(map(repr, missing))}; its columns are {', '.join(names)}.",
-            f"{hint}Columns that are read: {', '.join(known)}.",
+            f"{hint}Columns that are read: {_with_aliases(known, aliases or {})}.",
         )
     twice = sorted({name for name in names if name in known and names.count(name) > 1})
     if twice:
         raise DataError(f"{path} has two columns {twice[0]!r}.", "Rename one of them.")
-    unknown = [name for name in names if name not in known]
+    unknown = [
+        name or "one without a name"
+        for place, name in enumerate(names)
+        if name not in known and (name or any(cells[place].strip() for _, cells in table.rows))
+    ]
     if unknown:
         warnings.warn(
-            f"{path} has columns that are not read: {', '.join(unknown[:_SHOWN])}. Columns that are read: "
-            f"{', '.join(known)}.",
+            f"{path} has columns that are not read: {listing(unknown)}. Columns that are read: "
+            f"{_with_aliases(known, aliases or {})}.",
             DataWarning,
             stacklevel=2,
         )
     rows = [
-        TextRow(int(line), {n: str(v).strip() for n, v in zip(names, values, strict=True) if n in known})
-        for line, values in zip(frame.index, frame.itertuples(index=False, name=None), strict=True)
+        TextRow(line, {name: cell.strip() for name, cell in zip(names, cells, strict=True) if name in known})
+        for line, cells in table.rows
     ]
     rows = [row for row in rows if any(row.cells.values())]
     if not rows:
@@ -97,9 +112,26 @@ def listing(names: Iterable[object]) -> str:
     return f"{', '.join(texts[:_SHOWN])}{more}"
 
 
-def _csv(path: Path) -> Any:
-    import pandas as pd
+def many(count: int, what: str) -> str:
+    """``1 scan``, or ``2 scans``."""
+    return f"{count} {what}" + "s" * (count != 1)
 
+
+def are(things: Sequence[object]) -> str:
+    """``is`` of one, ``are`` of several."""
+    return "is" if len(things) == 1 else "are"
+
+
+def _with_aliases(names: Iterable[str], aliases: Mapping[str, str]) -> str:
+    """The names of columns, each with the others that it may bear."""
+    shown = []
+    for name in names:
+        others = [alias for alias, meant in aliases.items() if meant == name]
+        shown.append(f"{name} (or {', '.join(others)})" if others else name)
+    return ", ".join(shown)
+
+
+def _csv(path: Path) -> _Table:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -113,25 +145,36 @@ def _csv(path: Path) -> Any:
     header = next(iter(text.splitlines()), "")
     if not header.strip():
         raise DataError(f"{path} is empty, or its first line is.", "Its first line names the columns.")
-    separator = max(",;\t", key=header.count)  # the first of equals, a comma
-    try:
-        frame = pd.read_csv(
-            path,
-            sep=separator,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            skip_blank_lines=False,
-            index_col=False,
-            on_bad_lines="error",
+    separator = max(_SEPARATORS, key=header.count)
+    (_, names), *rows = _split(path, text, separator)
+    ragged = [line for line, cells in rows if any(cell.strip() for cell in cells[len(names) :])]
+    if ragged:
+        raise DataError(
+            f"{path} cannot be read as a table: there are more cells than the {many(len(names), 'column')} "
+            f"on {at_lines(ragged)}.",
+            f"Put a cell that holds {_SEPARATORS[separator]} itself between quotation marks.",
         )
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise _unreadable(path, error) from error
-    frame.index = frame.index + 2
-    return frame.fillna("")
+    blank = [""] * len(names)
+    return _Table(names, [(line, [*cells, *blank][: len(names)]) for line, cells in rows])
 
 
-def _parquet(path: Path) -> Any:
+def _split(path: Path, text: str, separator: str) -> list[tuple[int, list[str]]]:
+    """The cells of each row, with the line that it begins on."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows: list[tuple[int, list[str]]] = []
+    line = 1
+    try:
+        for cells in reader:
+            rows.append((line, cells))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        unclosed = "unexpected end" in str(error)
+        why = "a quotation mark opens and is never closed" if unclosed else str(error)
+        raise _unreadable(path, ValueError(f"line {line}: {why}")) from error
+    return rows
+
+
+def _parquet(path: Path) -> _Table:
     import pandas as pd
     from pyarrow import ArrowException
 
@@ -139,8 +182,8 @@ def _parquet(path: Path) -> Any:
         frame = pd.read_parquet(path).reset_index(drop=True)
     except (OSError, ValueError, ArrowException) as error:
         raise _unreadable(path, error) from error
-    frame.index = frame.index + 1
-    return frame.astype(object).map(_as_text)
+    texts = frame.astype(object).map(_as_text).itertuples(index=False, name=None)
+    return _Table([str(name) for name in frame.columns], [(n, [*cells]) for n, cells in enumerate(texts, 1)])
 
 
 def _as_text(value: Any) -> str:

@@ -73,10 +73,10 @@ def archive_called(name: str) -> Archive:
         if name in archive.names:
             return archive
     known = [known for archive in ARCHIVES for known in archive.names]
+    listing = ", ".join(f"{archive.benchmark} ({', '.join(archive.names[1:])})" for archive in ARCHIVES)
     raise UsageError(
         f"There is nothing to fetch for {name!r}.",
-        f"{nearest(name, known)}To be had: {', '.join(archive.benchmark for archive in ARCHIVES)}. "
-        "What the other benchmarks need: cbirbench data list.",
+        f"{nearest(name, known)}To be had: {listing}. What the other benchmarks need: cbirbench data list.",
     )
 
 

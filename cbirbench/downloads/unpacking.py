@@ -182,6 +182,8 @@ def _members(tar: tarfile.TarFile, archive: Path, task: str) -> list[tuple[tarfi
             wrong = "is neither a file nor a folder, but a link, a device or the like"
         elif path.is_absolute() or ".." in parts or any(set("\\:\0") & set(part) for part in parts):
             wrong = "has a path that leads out of its folder"
+        elif not member.name.isprintable():
+            wrong = "has a control character in its name"
         end = member.offset_data + member.size
         if not wrong and (not parts or any(part.startswith("._") or part == ".DS_Store" for part in parts)):
             continue  # the archive's own folder, or what macOS leaves beside files

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from cbirbench.checking.cohort_check import CohortCheck
 from cbirbench.checking.scan_facts import GridFacts, HUFacts, MaskFacts, ScanCheck
+from cbirbench.datasets.text_tables import many
 from cbirbench.report.scoreboard import DASH
 
 if TYPE_CHECKING:
@@ -51,27 +52,31 @@ def print_cohort(cohort: CohortCheck, console: Console) -> None:
 def summary(cohort: CohortCheck) -> list[str]:
     """How many scans there are, how many can be used, and what else lies beside them."""
     counts = cohort.counts()
+    labelled = f", {counts['with_labels']} with labels of slices" if counts["with_labels"] else ""
     lines = [
-        f"{_many(counts['scans'], 'scan')} of {_many(counts['patients'], 'patient')}, "
-        f"{counts['with_mask']} with a mask: {counts['readable']} readable, {counts['unreadable']} not; "
-        f"{counts['with_warnings']} with warnings."
+        f"{many(counts['scans'], 'scan')} of {many(counts['patients'], 'patient')}, "
+        f"{counts['with_mask']} with a mask{labelled}: {counts['readable']} readable, "
+        f"{counts['unreadable']} not; {counts['with_warnings']} with warnings."
     ]
     lines += [f"Damaged: {path.name}: {why}" for path, why in cohort.damaged]
     if cohort.ignored:
         shown = ", ".join(path.name for path, _ in cohort.ignored[:3])
         more = ", ..." if len(cohort.ignored) > 3 else ""
-        lines.append(f"Neither scan nor mask: {_many(len(cohort.ignored), 'file')} ({shown}{more}).")
+        lines.append(f"Neither scan nor mask: {many(len(cohort.ignored), 'file')} ({shown}{more}).")
     return lines
 
 
 def _scans_tables(checks: Sequence[ScanCheck], console: Console) -> list[Table]:
     """Grids and values of the scans, beside each other where the terminal is wide enough."""
     patients = any(check.scan.patient_id != check.scan.volume_id for check in checks)
-    grid = [_heads("scan", *["patient"] * patients, "format", "shape", "mm", "axes", "found")]
+    splits = any(check.scan.split for check in checks)
+    grid = [
+        _heads("scan", *["patient"] * patients, *["split"] * splits, "format", "shape", "mm", "axes", "found")
+    ]
     values = [_heads("scan", "lowest HU", "1 %", "50 %", "99 %", "highest", "padding")]
     for check in checks:
         name, facts, hu = check.scan.volume_id, check.grid, check.hu
-        cells = [name, *[check.scan.patient_id] * patients, check.format]
+        cells = [name, *[check.scan.patient_id] * patients, *[check.scan.split] * splits, check.format]
         cells += [DASH] * 3 if facts is None else _grid_cells(facts)
         grid.append([*map(Text, cells), Text(_found(check))])
         values.append([Text(name), *map(Text, [DASH] * 6 if hu is None else _hu_cells(hu))])
@@ -145,7 +150,7 @@ def _masks_table(checks: Sequence[ScanCheck], *, bars: bool) -> Table:
 def _found(check: ScanCheck) -> str:
     if check.errors:
         return "error"
-    return _many(len(check.warnings), "warning") if check.warnings else "ok"
+    return many(len(check.warnings), "warning") if check.warnings else "ok"
 
 
 def _style(check: ScanCheck) -> str | None:
@@ -184,10 +189,6 @@ def _print_lines(heading: str, lines: Sequence[str], console: Console) -> None:
         console.print(Text(f"  {line}"), highlight=False)
     if len(lines) > MOST_LINES:
         console.print(Text(f"  and {len(lines) - MOST_LINES} more, in check.json"), highlight=False)
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}" + "s" * (count != 1)
 
 
 def _minus(text: str) -> str:

@@ -34,6 +34,7 @@ from cbirbench.scans.volume import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_GZIP = b"\x1f\x8b"  # how a gzip file begins
 _HEADER_CLASSES = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
 
 
@@ -103,6 +104,7 @@ def open_nifti(path: Path) -> NiftiVolume:
         DataError: The file is missing, is no NIfTI file, has other than three dimensions or no usable affine.
     """
     try:
+        _check_compressed(path)
         with _open_stream(path) as stream:
             raw = stream.read(4)
             size = next((n for n in _HEADER_CLASSES if n.to_bytes(4, "little") in (raw, raw[::-1])), None)
@@ -151,6 +153,19 @@ def open_nifti(path: Path) -> NiftiVolume:
         intercept=0.0 if intercept is None else float(intercept),
         data_offset=offset,
     )
+
+
+def _check_compressed(path: Path) -> None:
+    """Refuse what is named .gz and is no gzip file; one that was cut within its first bytes is truncated."""
+    if path.suffix != ".gz":
+        return
+    with path.open("rb") as stream:
+        start = stream.read(len(_GZIP))
+    if not _GZIP.startswith(start):
+        raise DataError(
+            f"{path} cannot be read: it is no gzip file, though its name ends in .gz.",
+            "Name an uncompressed scan .nii; if it should be a compressed one, copy or download it again.",
+        )
 
 
 def _open_stream(path: Path) -> IO[bytes]:

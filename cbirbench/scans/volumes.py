@@ -248,7 +248,8 @@ def _opened_folder(folder: Path, series: str) -> Volume:
     if wanted:
         raise DataError(
             f"The folder {folder} holds {len(wanted)} DICOM series of CT slices: {shown}{more}.",
-            "Give the folder of one of them, or choose one by its id as the series.",
+            "Give the folder of one of them, or choose one by its id: with --series ID (of cross-exam's "
+            "previous study --previous-series ID), or in the column series of a manifest.",
         )
     raise DataError(
         f"The folder {folder} holds no DICOM series {'of that id' if series else 'of CT slices'}: "

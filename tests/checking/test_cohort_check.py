@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,7 @@ def test_what_is_wrong_with_dataset_json_is_a_warning(tmp_path: Path) -> None:
     listed = {"image": "./imagesTr/case_7.nii.gz", "label": "./labelsTr/case_0.nii.gz"}
     (folder / "dataset.json").write_text(json.dumps({"labels": {}, "training": [listed]}))
     (text,) = check(folder, tmp_path / "out").warnings
-    assert "lists 1 files that are not there" in text and "case_7" in text
+    assert "lists 1 file that is not there" in text and "case_7" in text
     (folder / "dataset.json").write_text("{")
     cohort = check(folder, tmp_path / "out")
     assert "no Decathlon dataset.json" in cohort.warnings[0]
@@ -286,3 +287,153 @@ def test_a_damaged_file_fails_the_check(tmp_path: Path) -> None:
     assert [path.name for path, _ in cohort.damaged] == ["gone.nii.gz"]
     assert cohort.unreadable == 0 and cohort.counts()["damaged_files"] == 1
     assert not cohort.passed(strict=False)
+
+
+LEFT_OUT = "It has neither mask nor labels of slices, as others have: a run leaves it out."
+
+
+def test_labels_of_a_folder_are_read_as_a_run_reads_them(tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    write(folder / "images/a.nii.gz", 1, mask=folder / "masks/a.nii.gz")
+    for n, name in enumerate("bcd", 2):
+        write(folder / f"images/{name}.nii.gz", n)
+    rows = ("a,99,1", "images/b.nii.gz,0,1", "b.nii.gz,0,1", "c,3,1", "c,4,0", "c,11,0", "d,2,-1", "z,0,1")
+    (folder / "slice_labels.csv").write_text("\n".join(("case,slice_k,label", *rows)) + "\n")
+    (folder / "labels.csv").write_text("not read\n")
+    cohort = check(folder, tmp_path / "out")
+    by_id = {c.scan.volume_id: c for c in cohort.scans}
+    # The mask outranks labels; of two names of b the first counts; d's only label is unsure.
+    assert {name: dict(c.scan.labels) for name, c in by_id.items()} == {
+        "a": {},
+        "b": {0: 1},
+        "c": {3: 1, 4: 0, 11: 0},
+        "d": {},
+    }
+    assert {name: (c.errors, c.warnings) for name, c in by_id.items()} == {
+        "a": ([], []),
+        "b": ([], []),
+        "c": ([], []),
+        "d": ([], [LEFT_OUT]),
+    }
+    assert by_id["c"].notes == ["Labels: 1 slice shows the target organ, 2 do not."]
+    assert [text.replace(str(folder), "") for text in cohort.warnings] == [
+        "/slice_labels.csv labels slices of 1 scan that is not here: z."
+    ]
+    assert [path.name for path, _ in cohort.ignored] == ["labels.csv"]
+    assert cohort.passed(strict=False) and not cohort.passed(strict=True)
+    described = json.loads((tmp_path / "out/check.json").read_text())
+    assert described["counts"]["with_labels"] == 2
+    assert {s["volume_id"]: s["labels"] for s in described["scans"]} == {
+        "a": None,
+        "b": {"with": 1, "without": 0},
+        "c": {"with": 1, "without": 2},
+        "d": None,
+    }
+
+
+def test_a_label_of_a_slice_that_is_not_there_fails_the_check(tmp_path: Path) -> None:
+    write(tmp_path / "d/a.nii.gz", 1)
+    write(tmp_path / "d/b.nii.gz", 2)
+    rows = "{0},11,1\n{1},99,1\n"
+    (tmp_path / "d/slice_labels.csv").write_text("case,slice,label\n" + rows.format("a", "b"))
+    table = tmp_path / "d/m.csv"
+    table.write_text("patient,split,image,slice,label\n" + rows.format("P,train,a.nii.gz", "Q,test,b.nii.gz"))
+    for place in (tmp_path / "d", table):
+        cohort = check(place, tmp_path / "out")
+        assert [len(c.errors) for c in cohort.scans] == [0, 1]
+        assert "has slices 0 to 11, and labels name others: 99." in cohort.scans[1].errors[0]
+        assert not cohort.passed(strict=False)
+    splits = [row["split"] for row in json.loads((tmp_path / "out/check.json").read_text())["scans"]]
+    assert splits == ["gallery", "query"]
+
+
+def test_a_faulty_table_of_labels_stops_the_check_as_it_stops_a_run(tmp_path: Path) -> None:
+    write(tmp_path / "d/a.nii.gz")
+    (tmp_path / "d/slice_labels.csv").write_text("case,slice,label\na,0,7\n")
+    with pytest.raises(DataError, match="line 2: '7' is no label"):
+        check(tmp_path / "d", tmp_path / "out")
+
+
+def test_a_scan_that_a_run_would_leave_out_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts: list[str] = []
+    monkeypatch.setattr(
+        cohort_check, "draw_cohort_grid", lambda rows, *_, **__: facts.extend(r.facts for r in rows)
+    )
+    write(tmp_path / "c/a.nii.gz", 1, mask=tmp_path / "m/a.nii.gz")
+    write(tmp_path / "c/b.nii.gz", 2)
+    table = manifest(tmp_path / "c/cohort.csv", "P1,a.nii.gz,../m/a.nii.gz,", "P2,b.nii.gz,,")
+    assert [c.warnings for c in check(table, tmp_path / "out").scans] == [[], [LEFT_OUT]]
+    assert [text.endswith("1 warning") for text in facts] == [False, True]
+    # Without any mask or label, slices can still be asked about one by one.
+    manifest(table, "P1,a.nii.gz,,", "P2,b.nii.gz,,")
+    assert [c.warnings for c in check(table, tmp_path / "out").scans] == [[], []]
+
+
+def test_what_is_doubtful_about_a_manifest_is_a_warning_of_the_cohort(tmp_path: Path) -> None:
+    write(tmp_path / "a.nii.gz")
+    (tmp_path / "m.csv").write_text("patient,image,age\nP,a.nii.gz,40\n")
+    (text,) = check(tmp_path / "m.csv", tmp_path / "out").warnings
+    assert "columns that are not read: age" in text
+
+
+def test_the_pictures_count_warnings_as_the_table_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, list[str]] = {}
+    monkeypatch.setattr(cohort_check, "SCANS_PER_PAGE", 2)
+
+    def draw(rows: Any, path: Path, **_: str) -> None:
+        assert all(row.views for row in rows)
+        drawn[path.name] = [f"{row.title} · {row.facts}" for row in rows]
+
+    monkeypatch.setattr(cohort_check, "draw_cohort_grid", draw)
+    for n, seed in enumerate((0, 1, 2, 3, 0)):
+        write(tmp_path / f"d/{n}.nii.gz", seed)
+    cohort = check(tmp_path / "d", tmp_path / "out")
+    assert [len(c.warnings) for c in cohort.scans] == [1, 0, 0, 0, 1]
+    rows = [row for name in sorted(drawn) for row in drawn[name]]
+    assert [(row[0], "1 warning" in row) for row in rows] == [
+        ("0", True),
+        ("1", False),
+        ("2", False),
+        ("3", False),
+        ("4", True),
+    ]
+
+
+def test_a_manifest_s_scans_are_the_same_however_its_path_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "liver/c/x/a.nii.gz", 1)
+    write(tmp_path / "liver/b.nii.gz", 2)
+    monkeypatch.chdir(tmp_path / "liver/c")
+    here = Path.cwd()
+    manifest(Path("m.csv"), f"P1,{here}/x/a.nii.gz,,", f"P2,{here.parent}/b.nii.gz,,")
+    manifest(Path("n.csv"), "P1,x/a.nii.gz,,", "P2,../b.nii.gz,,")
+    for typed in ("m.csv", "n.csv", f"{here}/m.csv", f"{here}/n.csv", "../c/m.csv", "x/../n.csv"):
+        scans = check(Path(typed), tmp_path / "out").scans
+        assert [(c.scan.volume_id, c.organ) for c in scans] == [("x_a", "target organ"), ("P2_b", "liver")]
+        images = [row["image"] for row in json.loads((tmp_path / "out/check.json").read_text())["scans"]]
+        assert images[0] == "x/a.nii.gz"
+
+
+def test_the_folder_s_own_name_counts_however_it_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "liver/x/a.nii.gz")
+    monkeypatch.chdir(tmp_path / "liver/x")
+    for typed in ("..", "../../liver", str(Path.cwd().parent)):
+        assert [c.organ for c in check(Path(typed), tmp_path / "out").scans] == ["liver"]
+
+
+def test_names_of_files_that_are_no_text(tmp_path: Path) -> None:
+    write(tmp_path / "d/a.nii.gz")
+    try:
+        (tmp_path / "d/a.nii.gz").rename(tmp_path / "d" / os.fsdecode(b"\x1b\xff.nii.gz"))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    check(tmp_path / "d", tmp_path / "out")
+    assert json.loads((tmp_path / "out/check.json").read_text())["scans"][0]["image"] == "\x1b\udcff.nii.gz"
+    assert next(csv.DictReader((tmp_path / "out/scans.csv").open()))["image"] == "??.nii.gz"

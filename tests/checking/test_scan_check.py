@@ -226,6 +226,36 @@ def test_warnings_are_kept_here_and_go_no_further(tmp_path: Path) -> None:
     assert "bones lie in the front half" in found[1]  # as the identity says RAS and the voxels lie LPS
 
 
+def test_a_file_of_no_known_format_is_called_by_its_ending(tmp_path: Path) -> None:
+    for name, called in (("a.PNG", ".png"), ("a", "unknown")):
+        (tmp_path / name).write_bytes(b"no scan")
+        assert check_scan(FoundScan("x", "x", "x", tmp_path / name), ScanOptions())[0].format == called
+    (tmp_path / "b").write_bytes(b"\0" * 128 + b"DICM")
+    assert check_scan(FoundScan("x", "x", "x", tmp_path / "b"), ScanOptions())[0].format == "DICOM"
+
+
+@pytest.mark.parametrize(
+    ("labels", "note"),
+    [
+        ({0: 1, 3: 1, 19: 0}, "Labels: 2 slices show the liver, 1 does not."),
+        ({4: 1}, "Labels: 1 slice shows the liver, 0 do not."),
+    ],
+)
+def test_labels_are_counted(labels: dict[int, int], note: str, tmp_path: Path) -> None:
+    checked(tmp_path, body()[0])
+    scan = FoundScan("one", "one", "one", tmp_path / "image.nii.gz", labels=labels)
+    check, _ = check_scan(scan, ScanOptions(), "liver")
+    assert (check.errors, check.notes) == ([], [note])
+
+
+def test_a_label_of_a_slice_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    checked(tmp_path, body()[0])
+    scan = FoundScan("one", "one", "one", tmp_path / "image.nii.gz", labels={19: 1, 20: 0, 99: 1})
+    check, views = check_scan(scan, ScanOptions())
+    assert views and not check.readable
+    assert "image.nii.gz has slices 0 to 19, and labels name others: 20, 99." in check.errors[0]
+
+
 @pytest.mark.parametrize(
     ("name", "called"),
     [("a.NII.gz", "NIfTI"), ("a.nii", "NIfTI"), ("a.nhdr", "NRRD"), ("a.mha", "MetaImage"), ("a", "DICOM")],

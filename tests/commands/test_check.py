@@ -99,3 +99,20 @@ def test_an_empty_folder_is_1_in_words(here: Path) -> None:
     (here / "cohort").mkdir()
     code, said, error = called("cohort")
     assert code == 1 and "holds no CT scan" in error and said == ""
+
+
+@pytest.mark.parametrize("cell", ["a\0b.nii.gz", "x" * 5000], ids=["NUL", "long"])
+def test_a_cell_that_is_no_path_is_1_in_words(cell: str, here: Path) -> None:
+    (here / "m.csv").write_text(f"patient,image\nP,{cell}\n")
+    code, said, error = called("m.csv")
+    assert code == 1 and "m.csv, line 2: the image" in error and said == ""
+
+
+def test_a_label_of_a_slice_that_is_not_there_is_1(here: Path) -> None:
+    scan(here / "cohort/a.nii.gz")
+    (here / "cohort/slice_labels.csv").write_text("case,slice_k,label\na,9,1\n")
+    code, said, _ = called("cohort")
+    assert code == 0 and "Labels: 1 slice shows" in said and "Neither scan nor mask" not in said
+    (here / "cohort/slice_labels.csv").write_text("case,slice_k,label\na,10,1\n")
+    code, said, _ = called("cohort")
+    assert code == 1 and "has slices 0 to 9, and labels name others: 10." in " ".join(said.split())

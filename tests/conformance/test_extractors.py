@@ -469,7 +469,7 @@ FAULTS: list[tuple[str, type[Any], str]] = [
 )
 def test_a_fault_is_found(caught: Any, check: str, faulty: type[Any], found: str) -> None:
     verdict = caught("extractor", check, faulty, found)
-    assert "leave the extractor out" not in str(verdict)
+    assert "leave the plugin out" not in str(verdict)
 
 
 def test_an_option_without_a_default_is_found(subject: Any) -> None:

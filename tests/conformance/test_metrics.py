@@ -79,6 +79,15 @@ class HidesK(Sound):
     name = "precision"  # type: ignore[assignment]
 
 
+class PathForAName(Sound):
+    options_type = Options
+    name = "../precision"  # type: ignore[assignment]
+    depth = 4  # type: ignore[assignment]
+
+    def per_query(self, evidence: Evidence) -> Any:
+        return (evidence.gallery_labels[evidence.neighbours[:, :4]] == 1).mean(axis=1)
+
+
 class Numbered(Sound):
     numbers = itertools.count()
 
@@ -245,6 +254,7 @@ class NearlyApart(Sound):
 
 FAULTS: list[tuple[str, type[Any], str]] = [
     ("declared", HidesK, "It has the option k=4, and its name is 'precision'"),
+    ("declared", PathForAName, "Its name is '../precision'"),
     ("declared", Numbered, "Its name is 'precision-"),
     ("declared", NeedsLuck, "needs is 'luck'"),
     ("declared", EndlessDepth, "depth is -1"),
@@ -269,6 +279,7 @@ FAULTS: list[tuple[str, type[Any], str]] = [
     ("needs", SecretlyOnEmbeddings, "with other embeddings its values change"),
     ("needs", SecretlyOnMaps, "with no maps its values change"),
     ("depth", LooksDeeper, "beyond the 2 it asks for, its values change"),
+    ("depth", EndlessDepth, "depth is -1."),
     ("depth", TakesExactlyDeeper, "With no neighbours beyond the 4 it asks for: "),
     ("by_chance", TakesHalfForChance, "a query of label 0 has 0.5; the mean over 1500 random rankings"),
     ("by_chance", NoChance, "gives nan, and of 1500 random rankings 1500 have a value"),

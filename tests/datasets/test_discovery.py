@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pydicom
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from cbirbench.datasets.discovery import DAMAGED, Discovery, find_scans
+from cbirbench.datasets.discovery import DAMAGED, Discovery, below, find_scans
 from cbirbench.errors import DataError, UsageError
 from cbirbench.scans import dicom_files
 
@@ -405,3 +405,32 @@ def test_files_of_a_decathlon_task_are_patients_at_any_depth(images: str, tmp_pa
     assert [scan.patient_id for scan in scans] == ["Task03_Liver_liver_0", "Task03_Liver_liver_1"]
     assert [scan.study_id for scan in scans] == [scan.volume_id for scan in scans]
     assert all(scan.mask is not None for scan in scans)
+
+
+@pytest.mark.parametrize(
+    ("path", "folder", "seen"),
+    [
+        ("d/a/b.nii", "d", "a/b.nii"),
+        ("a/b.nii", ".", "a/b.nii"),
+        ("d/../a/b.nii", ".", "a/b.nii"),
+        ("HERE/d/a.nii", "d", "a.nii"),
+        ("d/a.nii", "HERE/d", "a.nii"),
+        ("HERE/a.nii", "d/..", "a.nii"),
+        ("../a.nii", ".", None),
+        ("dd/a.nii", "d", None),
+    ],
+)
+def test_below_however_the_paths_are_typed(
+    path: str, folder: str, seen: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = Path.cwd().as_posix()
+    place = below(Path(path.replace("HERE", here)), Path(folder.replace("HERE", here)))
+    assert (None if place is None else place.as_posix()) == seen
+
+
+def test_a_linked_scan_lies_where_its_link_does(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "a.nii").touch()
+    (tmp_path / "d/link.nii").symlink_to(tmp_path / "a.nii")
+    assert below(tmp_path / "d/link.nii", tmp_path / "d") == PurePath("link.nii")

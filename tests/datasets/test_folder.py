@@ -168,9 +168,9 @@ def test_what_is_left_out_is_warned_of(tmp_path: Path) -> None:
     assert list(sides(sources)) == ["p1", "p3", "p4"]
     texts = sorted(str(warning.message).replace(str(tmp_path), "") for warning in caught)
     assert texts == [
-        "/labels.csv labels slices of 1 scans that are not here: p9.",
-        "1 files of  are not used: other.nii.gz (a mask of no scan here).",
-        "1 scans of  have neither mask nor labels and are left out: p2.",
+        "/labels.csv labels slices of 1 scan that is not here: p9.",
+        "1 file of  is not used: other.nii.gz (a mask of no scan here).",
+        "1 scan of  has neither mask nor labels and is left out: p2.",
     ]
 
 

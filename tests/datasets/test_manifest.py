@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -109,9 +110,35 @@ def test_scans_with_masks_and_with_labels_in_one(folder: Path) -> None:
         ("patient,image\np,\n", "names no image on line 2"),
         (
             "patient,image\np,a.nii.gz\nq,x.nii\nq,y.nii\n",
-            r"names 2 files .* not there, on lines 3, 4; .*x\.nii",
+            r"2 files that are not there, on lines 3, 4: the image .*x\.nii \(line 3\), the image .*y\.nii",
         ),
-        ("patient,image,mask\np,a.nii.gz,masks/x.nii\n", r"line 2; the first is .*masks/x\.nii"),
+        (
+            "patient,image,mask\np,a.nii.gz,masks/x.nii\n",
+            r"1 file that is not there, on line 2: the mask .*masks/x\.nii",
+        ),
+        (
+            "patient,image,mask\np,x.nii,masks/a.nii.gz\nq,b.nii.gz,y.nii\nr,z.nii,v.nii\n",
+            r"4 files that are not there, on lines 2, 3, 4: the image .*x\.nii \(line 2\), the mask .*y\.nii "
+            r"\(line 3\), the image .*z\.nii \(line 4\), the mask .*v\.nii \(line 4\)",
+        ),
+        ("patient,image\np,a.nii.gz\nq,b\0.nii\n", r"line 3: the image 'b\\x00\.nii' cannot be looked up"),
+        ("patient,image,mask\np,a.nii.gz,b\0\n", r"line 2: the mask 'b\\x00' cannot be looked up"),
+        pytest.param(
+            f"patient,image\np,{'x' * 5000}\n",
+            r"line 2: the image 'x{80}\.\.\.' cannot be looked up",
+            id="a long path of an image",
+        ),
+        pytest.param(
+            f"patient,image,mask\np,a.nii.gz,{'x' * 5000}\n",
+            r"line 2: the mask 'x{80}\.\.\.' cannot be",
+            id="a long path of a mask",
+        ),
+        ("patient,image\np,~no-such-user/a.nii\n", "line 2: the image '~no-such-user/a.nii' cannot be"),
+        (
+            "patient,image,series\np,a.nii.gz,\nq,b.nii.gz,1.2\n",
+            "series of an image that is a file, on line 3",
+        ),
+        ("patient,image\np,a.nii.gz\nq,b.nii.gz,x\n", "more cells than the 2 columns on line 3"),
         ("patient,image,split\np,a.nii.gz,val\n", "a split of 'val' on line 2"),
         ("patient,image,split\np,a.nii.gz,train\nq,b.nii.gz,\n", "a split of '' on line 3"),
         ("patient,image\np,a.nii.gz\nq,b.nii.gz\np,a.nii.gz\n", "more than once, lines 2, 4"),
@@ -127,7 +154,7 @@ def test_scans_with_masks_and_with_labels_in_one(folder: Path) -> None:
         ),
         (
             "patient,image,split\np,a.nii.gz,train\nq,b.nii.gz,train\np,c.nrrd,test\n",
-            r"1 patients in both gallery and queries: p \(lines 2, 4\)",
+            r"1 patient in both gallery and queries: p \(lines 2, 4\)",
         ),
         ("patient,image,orientation\np,a.nii.gz,LPX\n", "line 2: An orientation is three letters"),
         ("patient,image,slice\np,a.nii.gz,3\n", "only one of the columns slice and label"),
@@ -160,7 +187,7 @@ def test_unknown_columns_are_warned_of(folder: Path) -> None:
 
 def test_labels_of_a_scan_with_a_mask_are_warned_of(folder: Path) -> None:
     rows = "p,a.nii.gz,masks/a.nii.gz,2,1\np,a.nii.gz,masks/a.nii.gz,3,0\nq,b.nii.gz,,2,1\n"
-    with pytest.warns(DataWarning, match=r"1 scans both a mask and labels of slices, first on line 2"):
+    with pytest.warns(DataWarning, match=r"1 scan both a mask and labels of slices, first on line 2"):
         read(folder, f"patient,image,mask,slice,label\n{rows}")
 
 
@@ -179,3 +206,36 @@ def test_an_images_path_elsewhere_is_in_no_id(folder: Path, tmp_path: Path) -> N
     (tmp_path / "other" / "m.csv").write_text(f"patient,study,image\n007,2019,{image.resolve()}\n")
     (scan,) = read_manifest(tmp_path / "other" / "m.csv")
     assert scan.volume_id == "007_2019_a"
+
+
+def test_ids_do_not_depend_on_how_paths_are_typed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    here = Path.cwd()
+    images = ("masks/a.nii.gz", f"{here}/masks/a.nii.gz", "../" + here.name + "/masks/a.nii.gz")
+    manifests = ("m.csv", "./m.csv", f"../{here.name}/m.csv", f"{here}/m.csv", "masks/../m.csv")
+    ids = set()
+    for image in images:
+        (folder / "m.csv").write_text(f"patient,study,image\n007,2019,{image}\n")
+        ids |= {read_manifest(Path(manifest))[0].volume_id for manifest in manifests}
+    assert ids == {"masks_a"}
+
+
+def test_absent_files_are_told_with_the_folder_that_they_count_from(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    Path("m.csv").write_text("patient,image\np,x.nii\n")
+    with pytest.raises(DataError) as raised:
+        read_manifest(Path("m.csv"))
+    assert raised.value.remedy == f"Paths are relative to the manifest's folder, {Path.cwd()}."
+
+
+def test_columns_that_may_be_swapped_are_warned_of(folder: Path) -> None:
+    with pytest.warns(
+        DataWarning, match=r"may be swapped: on line 2, the image is .*masks/a\.nii\.gz, the mask"
+    ):
+        read(folder, "patient,image,mask\np,masks/a.nii.gz,a.nii.gz\nq,masks/b.nii.gz,b.nii.gz\nr,c.nrrd,\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(folder, "patient,image,mask\np,masks/a.nii.gz,a.nii.gz\nq,b.nii.gz,masks/b.nii.gz\n")
+        read(folder, "patient,image\np,masks/a.nii.gz\n")

@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from cbirbench.datasets.cohort import cohort_of
 from cbirbench.datasets.folder import Folder, FolderOptions
-from cbirbench.datasets.own_scans import segment_names
+from cbirbench.datasets.own_scans import named_scans, segment_names
 from cbirbench.errors import DataError, DataWarning
 from cbirbench.scans.dicom_files import pseudonym
 
@@ -207,3 +207,37 @@ def test_a_series_named_in_two_ways_is_refused(ward: tuple[Path, list[np.ndarray
     )
     with pytest.raises(DataError, match=r"names the series series-\w+ more than once, lines 2, 3"):
         Folder(FolderOptions(manifest=root / "m.csv")).sources()
+
+
+def test_a_manifest_gives_the_same_however_its_path_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in (1, 2):
+        hu = np.random.default_rng(n).integers(-1000, 900, (5, 4, COUNT)).astype(np.int16)
+        nib.save(nib.Nifti1Image(hu, np.diag((-0.7, -0.7, 2.5, 1.0))), tmp_path / f"{n}.nii.gz")
+        write_mask(tmp_path / f"mask{n}.nii.gz", range(2, 6))
+    monkeypatch.chdir(tmp_path)
+    here = Path.cwd()
+    Path("m.csv").write_text(
+        "patient,image,mask\n" + "".join(f"P{n},{here}/{n}.nii.gz,mask{n}.nii.gz\n" for n in (1, 2))
+    )
+    Path("slice_labels.csv").write_text("case,slice,label\n1.nii.gz,0,1\n")
+    seen = []
+    for manifest in ("m.csv", f"{here}/m.csv", f"../{here.name}/m.csv"):
+        made = Folder(FolderOptions(data=Path(manifest), slices_per_kind=2, labels=Path("slice_labels.csv")))
+        sources = made.sources()
+        seen.append([(source, [item.slice_id for item in made.read(source)]) for source in sources])
+    assert seen[0][0][0].volume_id == "1"
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_what_a_manifest_says_of_labels_and_split(ward: tuple[Path, list[np.ndarray]]) -> None:
+    root, _ = ward
+    (root / "m.csv").write_text(
+        "patient,image,mask,split,slice,label\n"
+        "a,DOE_1/S1,DOE_1/S1/liver.nii.gz,train,3,1\n"
+        "b,DOE_2/S1,,test,0,0\nb,DOE_2/S1,,test,6,1\n"
+    )
+    with pytest.warns(DataWarning, match="the labels are not used"):
+        scans = named_scans(root / "m.csv")
+    assert [(scan.labels, scan.split) for scan in scans] == [({}, "gallery"), ({0: 0, 6: 1}, "query")]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cbirbench.datasets.slice_labels import find_labels, read_slice_labels
+from cbirbench.datasets.slice_labels import find_labels, labels_by_scan, names_of, read_slice_labels
 from cbirbench.errors import DataError, DataWarning
 
 
@@ -80,3 +80,19 @@ def test_tables_beside_scans(tmp_path: Path) -> None:
     assert find_labels(tmp_path) == tmp_path / "labels.csv"
     table(tmp_path, "")
     assert find_labels(tmp_path) == tmp_path / "slice_labels.csv"
+
+
+def test_what_a_table_may_call_a_scan() -> None:
+    assert names_of("x_a", Path("d/x/a.nii.gz"), Path("d")) == ("x_a", "x/a.nii.gz", "a.nii.gz", "a")
+    assert names_of("x_a", Path("d/x/a.nii.gz").absolute(), Path("d"))[1] == "x/a.nii.gz"
+    assert names_of("a", Path("e/a.nii.gz"), Path("d")) == ("a", "a.nii.gz")
+
+
+def test_labels_go_to_the_only_scan_of_their_name(tmp_path: Path) -> None:
+    path = table(tmp_path, "case,slice,label\nx_a,0,1\nb.nii,1,0\nc,2,1\n")
+    scans = [("x_a", "a"), ("b", "b.nii"), ("d",)]
+    with pytest.warns(DataWarning, match=r"labels slices of 1 scan that is not here: c\."):
+        assert labels_by_scan(path, "", scans) == [{0: 1}, {1: 0}, {}]
+    path.write_text("case,slice,label\na,0,1\nc,2,1\n")
+    with pytest.warns(DataWarning, match=r"of 2 scans that are not here: a, c\."):
+        assert labels_by_scan(path, "", [("x_a", "a"), ("y_a", "a")]) == [{}, {}]

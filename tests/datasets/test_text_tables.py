@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cbirbench.datasets.text_tables import at_lines, listing, read_table
+from cbirbench.datasets.text_tables import are, at_lines, listing, many, read_table
 from cbirbench.errors import DataError, DataWarning
 
 
@@ -71,7 +71,12 @@ def test_unknown_columns_are_warned_of(tmp_path: Path) -> None:
         ("id,note\n,\n\n", "has no rows"),
         ("note\na\n", "has no column 'id'; its columns are note"),
         ("id,ID\na,b\n", "two columns 'id'"),
-        ("id,note\na,b\nc,d,e,f\n", "cannot be read as a table.*line 3"),
+        ("id,note\na,b\nc,d,e,f\n", "cannot be read as a table: .* more cells than the 2 columns on line 3"),
+        ("id,note\na,b,c\nd,e\nf,,,g\n", "more cells than the 2 columns on lines 2, 4"),
+        ("id;note\na;b,c\nd;e;f\n", "more cells than the 2 columns on line 3"),
+        ("id\na\nb,c\n", "more cells than the 1 column on line 3"),
+        ('id,note\n"a\nb",c\nd,e,f\n', "on line 4"),
+        ('id,note\na,b\n"c,d\ne,f\n', "line 3: a quotation mark opens and is never closed"),
     ],
 )
 def test_faulty_tables(text: str, message: str, tmp_path: Path) -> None:
@@ -111,3 +116,38 @@ def test_a_misspelt_column_is_named_and_no_other(tmp_path: Path) -> None:
     with pytest.raises(DataError) as raised:
         read_table(path, required=("patient",), optional=("split",))
     assert "split' is meant" not in raised.value.remedy
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("header", ["id;note;", "id;note"])
+def test_a_separator_at_the_ends_of_rows_says_nothing(header: str, encoding: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", f'{header}\n"a;b";c,d;\ne;;\nf\n', encoding)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cells(path) == [(2, "a;b", "c,d"), (3, "e", ""), (4, "f", "")]
+
+
+def test_rows_are_numbered_by_the_line_that_they_begin_on(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", 'id,note\r\n"a\r\nb",c\r\n\r\nd,"e ""f"""\r\n')
+    assert cells(path) == [(2, "a\r\nb", "c"), (5, "d", 'e "f"')]
+
+
+def test_a_column_without_a_name_is_warned_of_like_any_other(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", ",id\n0,a\n1,b\n")
+    with pytest.warns(DataWarning, match="columns that are not read: one without a name"):
+        assert cells(path) == [(2, "a"), (3, "b")]
+
+
+def test_all_names_that_a_column_may_bear_are_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "id,slicek\na,1\n")
+    aliases = {"case": "id", "z": "slice", "slice_k": "slice"}
+    told = r"Columns that are read: id \(or case\), slice \(or z, slice_k\), note\."
+    with pytest.warns(DataWarning, match=told):
+        read_table(path, required=("id",), optional=("slice", "note"), aliases=aliases)
+    with pytest.raises(DataError, match=told):
+        read_table(path, required=("id", "slice"), optional=("note",), aliases=aliases)
+
+
+def test_one_and_several() -> None:
+    assert [many(count, "scan") for count in (0, 1, 2)] == ["0 scans", "1 scan", "2 scans"]
+    assert [are("a" * count) for count in (0, 1, 2)] == ["are", "is", "are"]

@@ -30,7 +30,15 @@ def test_the_liver_goes_by_three_names(name: str) -> None:
     assert archive_called(name).task == "Task03_Liver"
 
 
-@pytest.mark.parametrize(("name", "says"), [("splen", "'spleen'"), ("phantom", "cbirbench data list")])
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("splen", "'spleen'"),
+        ("livr", "'liver'? To be had: decathlon (liver, Task03_Liver), lung (Task06_Lung), "),
+        ("PANCREAS", "'pancreas'"),
+        ("phantom", "cbirbench data list"),
+    ],
+)
 def test_what_is_not_to_be_had_is_answered_with_what_is(name: str, says: str) -> None:
     with pytest.raises(UsageError, match=repr(name)) as caught:
         archive_called(name)

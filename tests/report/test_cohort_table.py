@@ -178,3 +178,39 @@ def test_the_json_keeps_the_whole_histogram() -> None:
     described = record(scan("one", mask=masked(organ(-5, 3, 4, 25), v1=4)), Path("elsewhere"))
     assert described["image"] == str(Path("d/one.nii.gz"))
     assert described["mask"]["organ_hu_histogram"] == {"from_hu": -10, "bin_hu": 10, "counts": [1, 2, 0, 1]}
+
+
+def labelled(name: str, split: str = "", **labels: int) -> ScanCheck:
+    found = FoundScan(
+        name, name, name, Path("d/a.nii"), labels={int(z[1:]): n for z, n in labels.items()}, split=split
+    )
+    return ScanCheck(found, "NIfTI", "liver", grid=GRID, hu=HU)
+
+
+def test_labels_and_split_in_the_records() -> None:
+    described = record(labelled("one", "query", z0=1, z4=0, z5=1), Path("d"))
+    assert described["labels"] == {"with": 2, "without": 1} and described["split"] == "query"
+    row = flat(described)
+    assert (row["labels_with"], row["labels_without"], row["split"]) == (2, 1, "query")
+    bare = record(labelled("two"), Path("d"))
+    assert bare["labels"] is None
+    assert list(flat(bare)) == list(row) and flat(bare)["labels_with"] == ""
+
+
+def test_labels_and_split_in_the_terminal() -> None:
+    checked = cohort(labelled("one", "query", z0=1), labelled("two", "gallery"))
+    assert "0 with a mask, 1 with labels of slices: 2 readable" in summary(checked)[0]
+    text = printed(checked)
+    assert line_of(text, "scan")[:3] == ["scan", "split", "format"]
+    assert line_of(text, "one")[1] == "query" and line_of(text, "two")[1] == "gallery"
+    assert "split" not in printed(cohort(labelled("one")))
+
+
+def test_the_csv_holds_no_control_characters() -> None:
+    row = flat(record(scan("a\x1b[31m\udcff", errors=["a\x1b: no"]), Path("d")))
+    assert (row["volume_id"], row["image"], row["errors"]) == ("a?[31m?", "a?[31m?.nii.gz", "a?: no")
+
+
+def test_paths_are_told_alike_however_the_folder_is_typed() -> None:
+    for folder in (Path("d"), Path("d").absolute(), Path("d/../d")):
+        assert record(scan("one"), folder)["image"] == "one.nii.gz"

@@ -272,6 +272,24 @@ def test_plain_nifti_under_a_gzip_name(tmp_path: Path) -> None:
         open_volume(tmp_path / "scan.nii.gz")
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"abc", "is no gzip file"),
+        (b"a", "is no gzip file"),
+        (b"\x1f", "is truncated"),
+        (b"\x1f\x8b\x08", "is truncated"),
+        (b"", "is not a NIfTI file"),
+    ],
+    ids=["text", "a letter", "a byte of gzip", "start of gzip", "empty"],
+)
+def test_a_short_file_under_a_gzip_name(content: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "scan.nii.gz").write_bytes(content)
+    with pytest.raises(DataError, match=r"scan\.nii\.gz ") as raised:
+        open_volume(tmp_path / "scan.nii.gz")
+    assert says in raised.value.problem
+
+
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
 def test_a_file_cut_anywhere_is_noticed(name: str, tmp_path: Path) -> None:
     data = write(tmp_path / name, stored_as(radiological_scan(), "LPS")[0]).read_bytes()

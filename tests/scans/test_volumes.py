@@ -198,6 +198,7 @@ def test_one_of_several_series_is_chosen_by_its_pseudonym_or_identifier(dicom, t
     assert "(CT, 3 files)" in text
     assert "(CT, 4 files)" in text
     assert "SECRET" not in text
+    assert "--series ID" in text and "column series of a manifest" in text
     identifier = str(second[0].SeriesInstanceUID)
     assert identifier not in text
     assert open_volume(tmp_path, series=identifier).grid.slice_count == 4
