@@ -6,6 +6,7 @@ without masks give all their slices that a table labels; only metrics on the org
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -19,6 +20,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from pydantic import field_validator, model_validator
 
 from cbirbench.datasets.dataset_json import listed_names, says_synthetic
+from cbirbench.datasets.discovery import spelt_out
 from cbirbench.datasets.own_scans import OwnScan, segment_names, usable_scans
 from cbirbench.datasets.sampling import TooFew
 from cbirbench.datasets.scan_options import ScanOptions, files_fingerprint, files_of, read_drawn
@@ -140,8 +142,20 @@ class Folder:
 
     @property
     def synthetic(self) -> bool:
-        """Whether a dataset.json beside the scans says that a program made them."""
-        return any(says_synthetic(folder / "dataset.json") for folder in self._near())
+        """Whether a dataset.json beside the scans, or beside any that a manifest names, says so.
+
+        Raises:
+            UsageError: See `sources`; where there is a manifest.
+            DataError: See `sources`; and the dataset.json of the folder itself cannot be read.
+        """
+        if any(says_synthetic(folder / "dataset.json") for folder in self._near()):
+            return True
+        for folder in self._named_folders():
+            # A file of that name far from the manifest may be of another program.
+            with contextlib.suppress(DataError):
+                if says_synthetic(folder / "dataset.json"):
+                    return True
+        return False
 
     @property
     def structures(self) -> Mapping[int, str]:
@@ -262,8 +276,13 @@ class Folder:
 
     def _near(self) -> list[Path]:
         """Folders in which a dataset.json would speak of these scans."""
-        folders = [place for place in (self._place(), self.options.masks) if place is not None]
-        return list(dict.fromkeys(near for one in folders for near in (one, one.parent)))
+        given = [spelt_out(place) for place in (self._place(), self.options.masks) if place is not None]
+        return list(dict.fromkeys(near for one in given for near in (one, one.parent)))
+
+    def _named_folders(self) -> list[Path]:
+        """The folders of the images that a manifest names, and those around them; none without a manifest."""
+        images = [spelt_out(scan.image) for scan in self._usable] if self.named else []
+        return list(dict.fromkeys(near for one in images for near in (one.parent, one.parent.parent)))
 
     def _place(self) -> Path | None:
         """The folder of images, or the manifest."""

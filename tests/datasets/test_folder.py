@@ -210,6 +210,28 @@ def test_targets_and_the_organs_name(tmp_path: Path) -> None:
         strict.read(strict.sources()[1])
 
 
+def test_synthetic_scans_are_called_so_however_they_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = cohort(tmp_path / "made", 2)
+    described = root / "dataset.json"
+    described.write_text(json.dumps({"description": "Synthetic CT."}))
+    rows = [f"P{n},{root}/images/p{n}.nii.gz,{root}/masks/p{n}.nii.gz" for n in (1, 2)]
+    table = tmp_path / "elsewhere" / "cohort.csv"
+    table.parent.mkdir()
+    table.write_text("\n".join(["patient,image,mask", *rows]))
+    monkeypatch.chdir(root / "images")
+    for made in (folder(data=root), folder(data=Path()), folder(manifest=table), folder(data=table)):
+        assert made.synthetic
+    described.write_text(json.dumps({"description": "Of a hospital."}))
+    assert not folder(manifest=table).synthetic and not folder(data=root).synthetic
+    described.write_text("[]")
+    assert not folder(manifest=table).synthetic
+    with pytest.raises(DataError, match=r"dataset\.json"):
+        _ = folder(data=root).synthetic
+    assert not folder().synthetic
+
+
 def test_structures_are_those_of_a_dataset_json_beside_the_scans(tmp_path: Path) -> None:
     root = cohort(tmp_path, 2)
     path = root / "dataset.json"
