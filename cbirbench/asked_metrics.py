@@ -34,7 +34,9 @@ def metrics_of(settings: Settings, names: Sequence[str]) -> tuple[list[Plugin], 
         options_type = registry.load(plugin).options_type
         fixed: dict[str, Any] = {}
         if at:
-            if "k" not in options_type.model_fields or not depth.isdecimal():
+            if "k" not in options_type.model_fields or not (
+                depth.isascii() and depth.isdecimal() and len(depth) < 10
+            ):
                 raise UsageError(
                     f"{asked!r} is no metric: {name!r} takes "
                     + ("a whole number after the @." if "k" in options_type.model_fields else "no @K."),

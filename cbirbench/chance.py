@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from cbirbench.errors import MissingError
+from cbirbench.errors import MissingError, PluginError
 from cbirbench.extraction import guarded
 from cbirbench.interfaces import ByChance, Metric
 from cbirbench.query_sets import QuerySet
@@ -37,6 +37,12 @@ def chance_levels(metrics: Sequence[Metric], one: QuerySet) -> dict[str, float]:
             call = partial(metric.by_chance, query_labels[queries], gallery_labels[gallery])
             found = guarded(f"{metric.name}.by_chance", call, out_of_memory=_OUT_OF_MEMORY)
             values[queries] = checked_values(metric, found, len(queries))
+        if ((values < 0) | (values > 1)).any():
+            raise PluginError(
+                f"By chance, the metric {metric.name!r} says, it gives {np.nanmin(values):g} to "
+                f"{np.nanmax(values):g}.",
+                "A level of chance is a fraction of 1. Report it to the plugin's authors.",
+            )
         if not np.isnan(values).all():
             levels[metric.name] = float(np.nanmean(values))
     return levels

@@ -8,6 +8,7 @@ else's.
 from __future__ import annotations
 
 import difflib
+import errno
 import hashlib
 import importlib
 import importlib.metadata
@@ -307,6 +308,8 @@ def make(plugin: Plugin, *arguments: Any) -> Any:
     except CbirbenchError:
         raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            raise  # an option's path, no mistake of the plugin's
         raise PluginError(
             f"The {plugin.kind} {plugin.name!r} of {plugin.distribution} {plugin.version} could not be made: "
             f"{type(error).__name__}: {error}.",

@@ -163,7 +163,20 @@ def checked_values(metric: Metric, values: Any, count: int) -> NDArray[np.float6
     Raises:
         PluginError: It is something else.
     """
-    array = np.asarray(values, dtype=np.float64)
+    try:
+        array = np.asarray(values)
+        real = array.dtype.kind in "fiub"
+        array = array.astype(np.float64) if real else array
+    except Exception as error:  # whatever somebody else's object may raise
+        array, real = np.empty(0), False
+        kind = f"{type(values).__name__} ({type(error).__name__})"
+    else:
+        kind = f"{type(values).__name__} of {array.dtype}"
+    if not real:
+        raise PluginError(
+            f"The metric {metric.name!r} must give one number for each of {count} queries, got {kind}.",
+            "Report it to the plugin's authors.",
+        )
     if array.shape != (count,) or np.isinf(array).any():
         raise PluginError(
             f"The metric {metric.name!r} must give one finite or NaN value for each of {count} queries, "

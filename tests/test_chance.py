@@ -129,3 +129,22 @@ def test_a_metric_that_fails_or_gives_something_else_is_named() -> None:
     del metrics[0].values
     with pytest.raises(PluginError, match=r"stated\.by_chance failed: AttributeError"):
         chance_levels(metrics, cohort([1, 0], [1]))
+
+
+@pytest.mark.parametrize("level", [-0.1, 1.5, 50.0])
+def test_a_level_is_a_fraction(level: float) -> None:
+    metrics: list[Any] = [Stated(0.5, level)]
+    with pytest.raises(PluginError, match="fraction of 1"):
+        chance_levels(metrics, cohort([1, 0], [1, 0]))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["a", "b"], {"a": 1}, (n for n in (1, 2)), [[1], [1, 2]], [10**400, 1], [1j, 2], [None, 1]],
+    ids=["text", "mapping", "generator", "ragged", "huge", "complex", "none"],
+)
+def test_what_are_no_numbers(given: Any) -> None:
+    metric: Any = Stated()
+    metric.values = given
+    with pytest.raises(PluginError, match="'stated' must give one number for each of 2 queries"):
+        chance_levels([metric], cohort([1, 0], [1, 0]))

@@ -53,6 +53,10 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["run", "decathlon", "--extractors", "hog", "--data", "."], ["imagesTr"]),
         (["run", "phantom", "--extractors", "HOG"], ["'HOG'", "Did you mean 'hog'?"]),
         (["run", "phantom", "--extractors", "hog", "--metrics", "map5"], ["'map5'", "--metrics map@5"]),
+        (
+            ["run", "phantom", "--extractors", "imagenet", "--set", f"imagenet.weights={'a' * 5000}"],
+            ["A path is too long"],
+        ),
         (["report", "a" * 5000], ["A path is too long: it begins with 'aaa"]),
         (["report", "a\0b"], ["null"]),
         (["report", "nowhere"], ["nowhere", "cbirbench run"]),

@@ -151,6 +151,7 @@ def test_a_run_has_a_row_and_files_for_each_and_opens_again(tmp_path: Path) -> N
         ("long", "learned-offset", []),
     ]
     assert {path.name for path in (out / "embeddings").iterdir()} == {"brightness-mean", "narrow", "long"}
+    assert "; a variant of brightness-mean; not trained here." in (out / "report.md").read_text()
     board = scoreboard(summary, read_table(out, "scores.parquet"))
     assert [row.title for row in board.rows] == [
         "brightness-mean (brightness)",

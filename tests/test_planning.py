@@ -95,6 +95,10 @@ def test_figures_of_queries_show_five_neighbours_or_the_whole_gallery() -> None:
         ),
         ({"metrics": ("purity@",)}, "Use purity@5."),
         ({"metrics": ("purity@²",)}, "a whole number after the @"),
+        ({"metrics": ("purity@٣",)}, "a whole number after the @"),
+        pytest.param(
+            {"metrics": (f"purity@{'9' * 5000}",)}, "a whole number after the @", id="an endless number"
+        ),
         ({"metrics": ("purity@-1",)}, "a whole number after the @"),
         ({"metrics": ("purity@0",)}, "purity.k does not take 0"),
         ({"metrics": ("coverage@5",)}, "'coverage' takes no @K. Use coverage."),

@@ -61,6 +61,8 @@ def cohort_scans(place: Path, masks: Path | None, organ: str) -> CohortScans:
             if table is not None:
                 found = _labelled(found, place, table, organ)
     doubts = tuple(str(each.message) for each in caught if issubclass(each.category, DataWarning))
+    if {scan.split for scan in found.scans} == {"gallery"}:
+        doubts += ("All scans are of the split gallery: a run needs queries, too.",)
     without = [scan.volume_id for scan in found.scans if scan.mask is None and not scan.labels]
     all_without = len(without) == len(found.scans)  # fine: such a cohort can be asked about slice by slice
     left_out = frozenset([] if all_without else without)

@@ -18,6 +18,9 @@ LABEL_FILES = ("slice_labels.csv", "labels.csv")
 UNSURE = "-1"
 """The label of a slice that is left out."""
 
+MOST_DIGITS = 9
+"""Of a slice's number: no scan has as many slices."""
+
 UNNAMED_ORGAN = "target organ"
 """What the target is called where nobody says."""
 
@@ -119,9 +122,9 @@ def labels_of(path: Path, rows: Iterable[TextRow]) -> dict[int, int]:
     labels: dict[int, int] = {}
     for row in rows:
         position, label = row.cells["slice"], row.cells["label"]
-        if not (position.isascii() and position.isdecimal()):
+        if not (position.isascii() and position.isdecimal() and len(position) <= MOST_DIGITS):
             raise DataError(
-                f"{path}, line {row.line}: {position!r} is no slice.",
+                f"{path}, line {row.line}: {position!r:.60} is no slice.",
                 "Slices are counted from 0, the most inferior, in whole numbers.",
             )
         if label not in ("0", "1", UNSURE):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -142,31 +143,36 @@ def _csv(path: Path) -> _Table:
             f"{path} is not in UTF-8: line {line} holds the byte 0x{error.object[error.start]:02x}.",
             "Save it anew as CSV UTF-8.",
         ) from error
+    # Excel's own first line.
+    stated = re.match(r"sep=([^\w\s\"]|\t)\r?\n", text, re.IGNORECASE)
+    if stated:
+        text = text[stated.end() :]
     header = next(iter(text.splitlines()), "")
     if not header.strip():
         raise DataError(f"{path} is empty, or its first line is.", "Its first line names the columns.")
-    separator = max(_SEPARATORS, key=header.count)
-    (_, names), *rows = _split(path, text, separator)
+    separator = stated[1] if stated else max(_SEPARATORS, key=header.count)
+    (_, names), *rows = _split(path, text, separator, first_line=2 if stated else 1)
     ragged = [line for line, cells in rows if any(cell.strip() for cell in cells[len(names) :])]
     if ragged:
         raise DataError(
             f"{path} cannot be read as a table: there are more cells than the {many(len(names), 'column')} "
             f"on {at_lines(ragged)}.",
-            f"Put a cell that holds {_SEPARATORS[separator]} itself between quotation marks.",
+            f"Put a cell that holds {_SEPARATORS.get(separator, repr(separator))} itself between quotation "
+            "marks.",
         )
     blank = [""] * len(names)
     return _Table(names, [(line, [*cells, *blank][: len(names)]) for line, cells in rows])
 
 
-def _split(path: Path, text: str, separator: str) -> list[tuple[int, list[str]]]:
+def _split(path: Path, text: str, separator: str, first_line: int) -> list[tuple[int, list[str]]]:
     """The cells of each row, with the line that it begins on."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows: list[tuple[int, list[str]]] = []
-    line = 1
+    line = first_line
     try:
         for cells in reader:
             rows.append((line, cells))
-            line = reader.line_num + 1
+            line = reader.line_num + first_line
     except csv.Error as error:
         unclosed = "unexpected end" in str(error)
         why = "a quotation mark opens and is never closed" if unclosed else str(error)

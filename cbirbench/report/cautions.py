@@ -87,7 +87,7 @@ def floor_warning(board: Scoreboard) -> str:
     for metric in board.metrics:
         defined = [row for row in floors if not math.isnan(row.scores[metric].mean)]
         # Where a floor's maps are, is not what it is a floor of: the controls stand beside such a metric.
-        if metric not in board.chance or not defined:
+        if metric in board.on_maps or not defined:
             continue
         highest = max(defined, key=lambda row: row.scores[metric].mean)
         level = highest.scores[metric].mean

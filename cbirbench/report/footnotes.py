@@ -46,10 +46,9 @@ def footnotes(board: Scoreboard) -> list[str]:
 
 def scope_lines(board: Scoreboard) -> list[str]:
     """On which queries metrics rest, and which values are undefined."""
-    on_maps = board.explanations.metrics if board.explanations else {RELEVANCE_RANK}
     lines = []
     for metric, scope in board.scopes.items():
-        if not scope.defined and metric in on_maps and board.masked == 0:
+        if not scope.defined and metric in board.on_maps and board.masked == 0:
             lines.append(
                 f"{heading(metric)} is undefined: it compares importance maps with masks of the target "
                 "organ, and these queries have no masks."
@@ -57,7 +56,9 @@ def scope_lines(board: Scoreboard) -> list[str]:
         elif not scope.defined:
             lines.append(f"{heading(metric)} is undefined for all {scope.queries} queries.")
         elif scope.defined < scope.queries:
-            reason = "queries that show the target organ" if metric in on_maps else "those it is defined for"
+            reason = (
+                "queries that show the target organ" if metric in board.on_maps else "those it is defined for"
+            )
             lines.append(f"{heading(metric)} on {scope.defined} of {scope.queries} queries: {reason}.")
         for row in board.rows:
             score = row.scores[metric]
@@ -88,7 +89,7 @@ def baseline_lines(board: Scoreboard) -> list[str]:
                 f"{board.commonest} of {queries} queries have one label: to answer it of every slice has an "
                 f"{heading(metric)} of {in_percent(board.commonest / queries)}."
             )
-    if len(board.rows) > 1 and not any(row.floor for row in board.rows):
+    if len(board.rows) > 1 and board.floors_known and not any(row.floor for row in board.rows):
         lines.append(
             "No floor is among the extractors. `random`, `intensity-histogram` and `z-position` show what is "
             "reached without any look at anatomy."

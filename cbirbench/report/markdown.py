@@ -229,12 +229,14 @@ def _extractors(summary: Mapping[str, Any]) -> list[str]:
     lines: list[str] = []
     for item in summary["extractors"]:
         origin = " ".join(str(item[key]) for key in ("distribution", "version") if item.get(key))
+        plugin = item.get("plugin") or item["name"]
+        variant = f"; a variant of {plugin}" if plugin != item["name"] else ""
         trained = "trained here" if item.get("trained") else "not trained here"
         lines += [
             "",
             f"### {inline(item['name'])}",
             "",
-            f"{inline(origin or 'origin unknown')}; {trained}.",
+            f"{inline((origin or 'origin unknown') + variant)}; {trained}.",
             "",
         ]
         lines += pairs(item.get("options") or {}) or ["No options."]

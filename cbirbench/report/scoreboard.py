@@ -113,6 +113,7 @@ class Scoreboard:
         explanations: What the run's explanations rest on; None where it has none.
         masked: How many queries have a mask; None where that is not known.
         chance: For each metric that knows it, what it gives where neighbours are drawn at random.
+        floors_known: Whether it is recorded which extractors are floors; not so in older runs.
         commonest: How many queries have the label that most have; 0 where that is not known.
     """
 
@@ -129,6 +130,7 @@ class Scoreboard:
     explanations: Explanations | None = None
     masked: int | None = None
     chance: Mapping[str, float] = field(default_factory=dict)
+    floors_known: bool = True
     commonest: int = 0
 
     @property
@@ -147,6 +149,11 @@ class Scoreboard:
         scored = self.explanations.controls if self.explanations else {}
         found = {name: {m: means[m] for m in self.metrics if m in means} for name, means in scored.items()}
         return {name: means for name, means in found.items() if means}
+
+    @property
+    def on_maps(self) -> frozenset[str]:
+        """The metrics that are computed from importance maps."""
+        return frozenset(self.explanations.metrics if self.explanations else {RELEVANCE_RANK})
 
     def explained(self, row: Row) -> Explained | None:
         """What is known of an extractor's maps; None where it has none."""
@@ -254,6 +261,7 @@ def scoreboard(
         explanations=explanations(summary),
         masked=summary["benchmark"].get("masked_queries"),
         chance=summary["benchmark"].get("chance") or {},
+        floors_known=all("floor" in item for item in summary["extractors"]),
         commonest=max((summary["benchmark"].get("query_labels") or {}).values(), default=0),
     )
 

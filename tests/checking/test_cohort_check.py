@@ -254,6 +254,21 @@ def test_folders_outside_a_manifest_s_own_say_liver_only_of_their_own_scans(tmp_
     assert [c.organ for c in check(table, tmp_path / "out").scans] == ["target organ", "liver"]
 
 
+def test_a_manifest_without_queries_is_no_benchmark(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write(tmp_path / f"{number}.nii.gz", number)
+
+    def doubts(*splits: str) -> tuple[str, ...]:
+        rows = [f"P{n},{n}.nii.gz,{split}" for n, split in enumerate(splits, 1)]
+        table = tmp_path / "c.csv"
+        table.write_text("\n".join(("patient,image,split", *rows)))
+        return check(table, tmp_path / "out").warnings
+
+    assert any("a run needs queries" in text for text in doubts("gallery", "gallery"))
+    assert not any("queries" in text for text in doubts("gallery", "query"))
+    assert not any("queries" in text for text in doubts("query", "query"))  # an external cohort
+
+
 def test_a_manifest_that_is_faulty_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere\.nii\.gz"):
         check(manifest(tmp_path / "c.csv", "P1,nowhere.nii.gz,,"), tmp_path / "out")

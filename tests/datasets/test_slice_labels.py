@@ -42,6 +42,7 @@ def test_columns_of_other_names(header: str, organ: str, tmp_path: Path) -> None
         ("a,0,1\na,-1,1\n", r"line 3: '-1' is no slice"),
         ("a,1.5,1\n", r"line 2: '1\.5' is no slice"),
         ("a,²,1\n", r"line 2: '²' is no slice"),
+        pytest.param(f"a,{'9' * 5000},1\n", r"line 2: '9+\.* is no slice", id="endless"),
         (",0,1\n", r"line 2, names no case"),
         ("a,3,1\nb,3,1\na,03,-1\n", r"slice 3 of one scan twice, lines 2, 4"),
     ],

@@ -35,6 +35,14 @@ def test_as_spreadsheets_save_it(separator: str, encoding: str, end: str, tmp_pa
     assert cells(write(tmp_path / "t.csv", text, encoding)) == [(2, "007", "é")]
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_excel_s_own_first_line_names_the_separator_and_is_no_header(separator: str, tmp_path: Path) -> None:
+    text = f"sep={separator}\r\nid{separator}note\r\n007{separator}a\r\n8{separator}b\r\n"
+    assert cells(write(tmp_path / "t.csv", text, "utf-8-sig")) == [(3, "007", "a"), (4, "8", "b")]
+    with pytest.raises(DataError, match="line 5"):
+        cells(write(tmp_path / "t.csv", f"{text}9{separator}c{separator}d\r\n"))
+
+
 def test_parquet_says_the_same(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pd.DataFrame({"id": ["007", "8"], "note": [3.0, None]}).to_parquet(path)

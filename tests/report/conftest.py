@@ -50,6 +50,7 @@ def summary():
             "name": name,
             "aliases": aliases,
             "trained": trained,
+            "floor": False,
             "runs": runs,
             "distribution": f"cbirbench-{name}",
             "version": "0.1",

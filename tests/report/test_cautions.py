@@ -198,3 +198,9 @@ def test_what_only_rounding_tells_apart_is_not_above(summary, scores):
         board = scoreboard(with_floors(summary, "hog", chance=sum(values) / len(values)), scores)
         assert "gabor in MAP@5" in floor_warning(board)
         assert "gabor (MAP@5" in chance_warning(board)
+
+
+def test_floors_count_for_metrics_that_know_no_chance_too(summary, scores):
+    changed = with_floors(summary, "hog")
+    changed["benchmark"]["chance"] = {}
+    assert "gabor in MAP@5 (hog 50.0 %)" in floor_warning(scoreboard(changed, scores))

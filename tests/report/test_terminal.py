@@ -43,7 +43,7 @@ def test_a_floor_is_called_one_and_what_lies_below_it_is_said(summary, scores):
     assert "50.0 ± –" in line_of(text, "floor: hog")
     text = " ".join(text.split())
     assert "Chance, neighbours drawn at random: MAP@5 50.0 %." in text
-    assert "no anatomy: gabor in MAP@5 (hog 50.0 %)." in text  # by its name alone
+    assert "no anatomy: gabor in MAP@5 (hog 50.0 %)" in text  # by its name alone
     assert "Mind: Not above a floor" in text
     assert text.index("no anatomy") > text.index("neighbours drawn at random")
 
