@@ -33,14 +33,13 @@ def metrics_of(settings: Settings, names: Sequence[str]) -> tuple[list[Plugin], 
         plugin = _metric_called(name)
         options_type = registry.load(plugin).options_type
         fixed: dict[str, Any] = {}
+        takes_k = "k" in options_type.model_fields
         if at:
-            if "k" not in options_type.model_fields or not (
-                depth.isascii() and depth.isdecimal() and len(depth) < 10
-            ):
+            if not (takes_k and depth.isascii() and depth.isdecimal() and len(depth) < 10):
                 raise UsageError(
                     f"{asked!r} is no metric: {name!r} takes "
-                    + ("a whole number after the @." if "k" in options_type.model_fields else "no @K."),
-                    f"Use {name}@5." if "k" in options_type.model_fields else f"Use {name}.",
+                    f"{'a whole number after the @' if takes_k else 'no @K'}.",
+                    f"Use {name}{'@5' if takes_k else ''}.",
                 )
             fixed["k"] = int(depth)
         metric: Metric = registry.make(plugin, settings.resolve(options_type, plugin.names, **fixed))

@@ -120,8 +120,8 @@ def _check_name(name: str, text: str) -> None:
 
 
 def _taken() -> set[str]:
-    installed = [plugin for kind in registry.GROUPS for plugin in registry.installed(kind)]
-    return {*RESERVED_NAMES, *(name.casefold() for plugin in installed for name in plugin.names)}
+    names = (name for plugin in registry.all_installed() for name in plugin.names)
+    return {*RESERVED_NAMES, *map(str.casefold, names)}
 
 
 def _check_new(variant: str, plugin: Plugin, contenders: Sequence[Contender]) -> None:

@@ -247,7 +247,7 @@ def leftovers(settings: Settings, assignments: Sequence[Assignment]) -> list[str
     """Notes on assignments that nothing of this run took up; a name that nobody has is an error."""
     notes = []
     own = own_options()
-    known = {name for kind in registry.GROUPS for plugin in registry.installed(kind) for name in plugin.names}
+    known = {name for plugin in registry.all_installed() for name in plugin.names}
     known |= own.keys()
     for given in [given for given in assignments if given not in settings.used]:
         members: tuple[str, ...] = ()
@@ -264,10 +264,9 @@ def leftovers(settings: Settings, assignments: Sequence[Assignment]) -> list[str
                 )
         if given.name in own:
             settings.resolve(own[given.name], [given.name], departs=False)
-        for kind in registry.GROUPS:
-            for plugin in registry.installed(kind):
-                if (given.name in plugin.names or plugin.name in members) and not plugin.problem:
-                    settings.resolve(registry.load(plugin).options_type, plugin.names, departs=False)
+        for plugin in registry.all_installed():
+            if (given.name in plugin.names or plugin.name in members) and not plugin.problem:
+                settings.resolve(registry.load(plugin).options_type, plugin.names, departs=False)
         reason = "only a run uses it" if given.name in own else f"{given.name} takes no part in this run"
         notes.append(f"--set {given} has no effect: {reason}.")
     return notes

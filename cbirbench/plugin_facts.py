@@ -160,9 +160,9 @@ class Listed:
 def listing(*, check: bool = False) -> list[Listed]:
     """Every installed plugin, by kind and name. Imports none, unless `check` asks what else is wrong."""
     if not check:
-        return [Listed(plugin, plugin.problem) for plugin in _installed()]
+        return [Listed(plugin, plugin.problem) for plugin in registry.all_installed()]
     listed = []
-    for plugin in _installed():
+    for plugin in registry.all_installed():
         problem = import_problem(plugin)
         version = None if problem else registry.load(plugin).interface_version
         listed.append(Listed(plugin, problem, version))
@@ -172,7 +172,7 @@ def listing(*, check: bool = False) -> list[Listed]:
 def families() -> dict[str, tuple[str, ...]]:
     """Names of the plugins of each family. Imports every plugin; what cannot be imported is left out."""
     members: dict[str, list[str]] = {}
-    for plugin in _installed():
+    for plugin in registry.all_installed():
         if import_problem(plugin):
             continue
         family = registry.load(plugin).options_type.family
@@ -187,14 +187,14 @@ def called(name: str, kind: Kind | None = None) -> list[PluginFacts]:
     Raises:
         UsageError: There is nothing of that name, or not of that kind.
     """
-    plugins = [plugin for plugin in _installed() if kind in (None, plugin.kind)]
+    plugins = [plugin for plugin in registry.all_installed() if kind in (None, plugin.kind)]
     found = [_own(name)] if name in OWN_NAMES and kind is None else []
     found += [facts_of(plugin) for plugin in plugins if name in plugin.names]
     if not found and (members := families().get(name)):
         found = [facts_of(plugin) for plugin in plugins if plugin.name in members]
     if found:
         return found
-    others = sorted({plugin.kind for plugin in _installed() if name in plugin.names})
+    others = sorted({plugin.kind for plugin in registry.all_installed() if name in plugin.names})
     if others or name in OWN_NAMES:
         what = f"{name!r} is no {kind}."
         raise UsageError(what, f"Leave --kind out{f', or say --kind {others[0]}' if others else ''}.")
@@ -263,7 +263,3 @@ def first_paragraph(documented: Any) -> str:
     """The first paragraph of a docstring on one line; empty where it has none of its own."""
     text = inspect.cleandoc(getattr(documented, "__doc__", None) or "")
     return " ".join(text.split("\n\n")[0].split()).replace("``", "`")
-
-
-def _installed() -> list[Plugin]:
-    return [plugin for kind in registry.GROUPS for plugin in registry.installed(kind)]

@@ -152,6 +152,11 @@ def installed(kind: Kind) -> list[Plugin]:
     return sorted(plugins, key=lambda plugin: (plugin.name, plugin.distribution))
 
 
+def all_installed() -> list[Plugin]:
+    """All plugins, by kind and name. Imports none of them."""
+    return [plugin for kind in GROUPS for plugin in installed(kind)]
+
+
 def _problem(value: str, names: Sequence[str], owners: Mapping[str, Sequence[str]]) -> str:
     """What can be told against a plugin without importing it."""
     if not value:

@@ -90,11 +90,11 @@ def _pair(
     folder = path.parent
     paths = {name: folder / cells[name] for name in (*NEEDED, "query_mask", "previous_mask") if cells[name]}
     for name in NEEDED:
-        if not paths[name].exists():
-            raise UsageError(
-                f"{where}: {paths[name]} does not exist.", "Paths begin at the list's own folder."
-            )
         if paths[name] not in studies:
+            if not paths[name].exists():
+                raise UsageError(
+                    f"{where}: {paths[name]} does not exist.", "Paths begin at the list's own folder."
+                )
             studies[paths[name]] = open_study(ScanFile(paths[name], unstated=unstated))
     query, previous = studies[paths["query"]], studies[paths["previous"]]
     numbers = list(range(query.slice_count))

@@ -20,10 +20,10 @@ from cbirbench.checking.scan_facts import ScanCheck
 from cbirbench.checking.scan_views import View
 from cbirbench.datasets.discovery import DAMAGED
 from cbirbench.datasets.scan_options import ScanOptions
-from cbirbench.datasets.text_tables import many
 from cbirbench.errors import UsageError
 from cbirbench.figures.cohort_grid import NOTICE, SCANS_PER_PAGE, GridRow, draw_cohort_grid
 from cbirbench.interfaces import Progress
+from cbirbench.plain_text import many
 from cbirbench.report.cohort_records import flat, record, within
 
 CHECK_FILE = "check.json"

@@ -11,8 +11,9 @@ from cbirbench.datasets.dataset_json import listed_files, listed_names
 from cbirbench.datasets.discovery import Discovery, FoundScan, find_scans, spelt_out
 from cbirbench.datasets.own_scans import named_scans
 from cbirbench.datasets.slice_labels import find_labels, labels_by_scan, names_of
-from cbirbench.datasets.text_tables import TABLE_ENDINGS, are, many
+from cbirbench.datasets.text_tables import TABLE_ENDINGS
 from cbirbench.errors import DataError, DataWarning, UsageError
+from cbirbench.plain_text import are, many
 
 LIVER = "liver"
 

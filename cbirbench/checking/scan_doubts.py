@@ -9,8 +9,9 @@ import numpy as np
 
 from cbirbench.checking.scan_facts import GridFacts, MaskFacts, ScanCheck
 from cbirbench.datasets.scan_options import ScanOptions
-from cbirbench.datasets.text_tables import listing, many
+from cbirbench.datasets.text_tables import listing
 from cbirbench.errors import DataError
+from cbirbench.plain_text import many
 from cbirbench.scans.geometry import TILTED_DEGREES
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from cbirbench.datasets.scan_names import (
     volume_id,
 )
 from cbirbench.datasets.slice_labels import labels_of, read_labelled
-from cbirbench.datasets.text_tables import TextRow, are, at_lines, listing, many
+from cbirbench.datasets.text_tables import TextRow, at_lines, listing
 from cbirbench.errors import DataError, DataWarning, UsageError
+from cbirbench.plain_text import are, many
 from cbirbench.scans.dicom_files import pseudonym
 from cbirbench.scans.geometry import orientation
 

@@ -12,8 +12,9 @@ from cbirbench.datasets.discovery import DAMAGED, FoundScan, find_scans
 from cbirbench.datasets.manifest import ManifestScan, Split, read_manifest
 from cbirbench.datasets.scan_options import files_of
 from cbirbench.datasets.slice_labels import find_labels, labels_by_scan, names_of
-from cbirbench.datasets.text_tables import TABLE_ENDINGS, are, at_lines, listing, many
+from cbirbench.datasets.text_tables import TABLE_ENDINGS, at_lines, listing
 from cbirbench.errors import DataError, DataWarning, UsageError
+from cbirbench.plain_text import are, many
 from cbirbench.scans.dicom_files import SeriesFiles, find_series
 from cbirbench.scans.dicom_headers import numbers_of, read_header, sequence_of, text_of
 from cbirbench.scans.volumes import segmentation_file

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from cbirbench.datasets.discovery import below
 from cbirbench.datasets.scan_names import stem_of
-from cbirbench.datasets.text_tables import TextRow, are, at_lines, listing, many, read_table
+from cbirbench.datasets.text_tables import TextRow, at_lines, listing, read_table
 from cbirbench.errors import DataError, DataWarning
+from cbirbench.plain_text import are, many
 
 LABEL_FILES = ("slice_labels.csv", "labels.csv")
 """Tables of slice labels that are looked for beside scans."""

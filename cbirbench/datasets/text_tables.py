@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cbirbench.errors import DataError, DataWarning
+from cbirbench.plain_text import many
 
 TABLE_ENDINGS = (".csv", ".tsv", ".parquet", ".pq")
 """Files that `read_table` reads."""
@@ -111,16 +112,6 @@ def listing(names: Iterable[object]) -> str:
     texts = [str(name) for name in names]
     more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
     return f"{', '.join(texts[:_SHOWN])}{more}"
-
-
-def many(count: int, what: str) -> str:
-    """``1 scan``, or ``2 scans``."""
-    return f"{count} {what}" + "s" * (count != 1)
-
-
-def are(things: Sequence[object]) -> str:
-    """``is`` of one, ``are`` of several."""
-    return "is" if len(things) == 1 else "are"
 
 
 def _with_aliases(names: Iterable[str], aliases: Mapping[str, str]) -> str:

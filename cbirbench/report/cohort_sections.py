@@ -10,7 +10,7 @@ from cbirbench.report.cautions import cautions
 from cbirbench.report.cohorts import cohorts_of, of_cohort
 from cbirbench.report.explanation_section import explanation_section
 from cbirbench.report.markup import inline, table
-from cbirbench.report.score_table import score_table
+from cbirbench.report.score_table import row_title, score_table
 from cbirbench.report.scoreboard import DASH, Scoreboard, heading, in_percent, percent
 from cbirbench.report.significance import significance_section
 from cbirbench.results import curves_figure
@@ -36,7 +36,7 @@ def cohort_overview(boards: Sequence[Scoreboard]) -> list[str]:
                     *(f"**{percent(score)}**" if score.best else percent(score) for score in scores),
                 ]
             )
-    names = [("*floor:* " if row.floor else "") + inline(row.name) for row in boards[0].rows]
+    names = map(row_title, boards[0].rows)
     return table(["queries", "patients", "metric", "chance", *names], rows)
 
 

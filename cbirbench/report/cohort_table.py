@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cbirbench.checking.cohort_check import CohortCheck
 from cbirbench.checking.scan_facts import GridFacts, HUFacts, MaskFacts, ScanCheck
-from cbirbench.datasets.text_tables import many
+from cbirbench.plain_text import many
 from cbirbench.report.scoreboard import DASH
 
 if TYPE_CHECKING:

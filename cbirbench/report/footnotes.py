@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from cbirbench.permutation import ALPHA
+from cbirbench.plain_text import many
 from cbirbench.report.explanations import RELEVANCE_RANK, RELIABLE
 from cbirbench.report.scoreboard import (
     BEATEN,
@@ -132,19 +133,14 @@ def explanation_lines(board: Scoreboard) -> list[str]:
     for row, item in found:
         if item.undefined:
             reasons = "; ".join(f"{count}: {plain(reason)}" for reason, count in item.problems.items())
-            lines.append(f"{row.name}: {_counted(item.undefined, 'undefined map')} ({reasons}).")
+            lines.append(f"{row.name}: {many(item.undefined, 'undefined map')} ({reasons}).")
         further = item.without_reliability - item.undefined  # an undefined map has no reliability either
         if further > 0:
-            number = _counted(further, "other map" if item.undefined else "map")
+            number = many(further, "other map" if item.undefined else "map")
             lines.append(f"{row.name}: reliability undefined for {number}, left out of its mean.")
         if item.zero_masks:
-            number = _counted(item.zero_masks, "masked image")
+            number = many(item.zero_masks, "masked image")
             lines.append(
                 f"{row.name}: {number} of similarity 0 to the whole: embedded to zero, or nothing in common."
             )
     return lines
-
-
-def _counted(number: int, thing: str) -> str:
-    """``1 map``, ``3 maps``."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -6,14 +6,14 @@ import math
 
 from cbirbench.report.footnotes import control_title, footnotes
 from cbirbench.report.markup import inline, table
-from cbirbench.report.scoreboard import Scoreboard, heading, percent, percent_of
+from cbirbench.report.scoreboard import Row, Scoreboard, heading, percent, percent_of
 
 
 def score_table(board: Scoreboard) -> list[str]:
     """Extractors, then controls, a row each, and the footnotes, as lines of Markdown."""
     rows = []
     for row in board.rows:
-        cells = [("*floor:* " if row.floor else "") + inline(row.name), str(row.runs)]
+        cells = [row_title(row), str(row.runs)]
         for metric in board.metrics:
             score = row.scores[metric]
             figures = f"**{percent(score)}**" if score.best else percent(score)
@@ -35,3 +35,8 @@ def score_table(board: Scoreboard) -> list[str]:
             header += ["RR/chance", "reliability"]
     notes = [f"- {inline(line)}" for line in footnotes(board)]
     return [*table(header, rows), "", *notes]
+
+
+def row_title(row: Row) -> str:
+    """An extractor's name in a table of ``report.md``, and that it is a floor where it is one."""
+    return ("*floor:* " if row.floor else "") + inline(row.name)

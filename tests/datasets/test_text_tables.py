@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cbirbench.datasets.text_tables import are, at_lines, listing, many, read_table
+from cbirbench.datasets.text_tables import at_lines, listing, read_table
 from cbirbench.errors import DataError, DataWarning
 
 
@@ -154,8 +154,3 @@ def test_all_names_that_a_column_may_bear_are_told(tmp_path: Path) -> None:
         read_table(path, required=("id",), optional=("slice", "note"), aliases=aliases)
     with pytest.raises(DataError, match=told):
         read_table(path, required=("id", "slice"), optional=("note",), aliases=aliases)
-
-
-def test_one_and_several() -> None:
-    assert [many(count, "scan") for count in (0, 1, 2)] == ["0 scans", "1 scan", "2 scans"]
-    assert [are("a" * count) for count in (0, 1, 2)] == ["are", "is", "are"]
